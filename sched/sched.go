@@ -15,6 +15,7 @@ import (
 // the data plane while schedulers read them; Weight, LastWeight and Available are
 // written by the control plane only, before it calls Add, Edit or Remove.
 type Server struct {
+	ID   uint32 // the caller's number for it; schedulers do not look at it
 	Addr packet.Addr
 	V6   bool
 	Port uint16 // configured port, host byte order; 0 for a port-less server

@@ -1,0 +1,74 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/dirigo-lb/dirigo/conf"
+	"github.com/dirigo-lb/dirigo/control"
+)
+
+func runCommand() *cobra.Command {
+	var file, logFormat string
+	cmd := &cobra.Command{
+		Use:   "run -c FILE",
+		Short: "Run the director",
+		Long: `Run the director that FILE describes, until SIGTERM or SIGINT. SIGHUP reads FILE again,
+all or nothing. It needs root, or CAP_NET_RAW and CAP_NET_ADMIN.`,
+		Example: "  dirigo run -c /etc/dirigo.toml",
+		Args:    cobra.NoArgs,
+	}
+	cmd.Flags().StringVarP(&file, "config", "c", "/etc/dirigo.toml", "configuration file")
+	cmd.Flags().StringVar(&logFormat, "log", "text", "log format on standard error: text or json")
+	socket := controlFlag(cmd)
+	cmd.RunE = func(*cobra.Command, []string) error {
+		log, err := logger(logFormat)
+		if err != nil {
+			return err
+		}
+		cfg, err := conf.Load(file)
+		if err != nil {
+			return err
+		}
+		opt := control.Options{Path: file, Version: version, Log: log}
+		if cmd.Flags().Changed("control") || os.Getenv("DIRIGO_CONTROL") != "" {
+			opt.Control, cfg.Director.Control = *socket, *socket
+		}
+		for _, w := range conf.Warnings(cfg) {
+			log.Warn("configuration", "file", file, "key", w.Key, "what", w.Msg)
+		}
+		return run(cfg, opt)
+	}
+	return cmd
+}
+
+func logger(format string) (*slog.Logger, error) {
+	switch format {
+	case "text":
+		return slog.New(slog.NewTextHandler(os.Stderr, nil)), nil
+	case "json":
+		return slog.New(slog.NewJSONHandler(os.Stderr, nil)), nil
+	}
+	return nil, fmt.Errorf("--log %q: want text or json", format)
+}
+
+// run runs the director until a signal ends it.
+func run(cfg *conf.Config, opt control.Options) error {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	defer signal.Stop(hup)
+
+	d, err := control.New(cfg, opt)
+	if err != nil {
+		return err
+	}
+	return d.Run(ctx, hup)
+}

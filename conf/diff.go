@@ -1,0 +1,129 @@
+package conf
+
+import (
+	"slices"
+	"time"
+)
+
+// Diff gives the changes that lead from one valid state to another, in an order in
+// which they can be applied. What did not change gives no change, and an order that
+// means nothing (of services, servers, ports, routes and neighbours) is not compared:
+// what is kept keeps its place, what is new comes after it in the new state's order.
+// A service is known by its key, a server by its address and port.
+func Diff(old, new *Config) (changes []Change) {
+	if old.Director != new.Director {
+		changes = append(changes, SetDirector{new.Director, old.Director})
+	}
+	if !sameSet(old.Ports, new.Ports, (*Port).id, (*Port).pairs) {
+		changes = append(changes, SetPorts{new.Ports, old.Ports})
+	}
+	a, b := old.Conntrack, new.Conntrack
+	if a.MaxConnections != b.MaxConnections {
+		changes = append(changes, SetMaxConnections{b.MaxConnections, a.MaxConnections})
+	}
+	if t := (SetTimeouts{other(a.TCP, b.TCP), other(a.TCPFin, b.TCPFin), other(a.UDP, b.UDP)}); t != (SetTimeouts{}) {
+		changes = append(changes, t)
+	}
+	for i := range settings {
+		t := &settings[i]
+		if was, is := t.get(&old.Sysctl), t.get(&new.Sysctl); was != is {
+			changes = append(changes, SetSysctl{t.name, is, was})
+		}
+	}
+	if !sameSet(old.Routes, new.Routes, (*Route).id, (*Route).pairs) {
+		changes = append(changes, SetRoutes{new.Routes, old.Routes})
+	}
+	if !sameSet(old.Neighbors, new.Neighbors, (*Neighbor).id, (*Neighbor).pairs) {
+		changes = append(changes, SetNeighbors{new.Neighbors, old.Neighbors})
+	}
+	changes = append(changes, diffServices(old.Services, new.Services)...)
+	same := func(a, b Mark) bool { return slices.Equal(a.pairs(), b.pairs()) }
+	if !slices.EqualFunc(old.Marks, new.Marks, same) {
+		changes = append(changes, SetMarks{new.Marks, old.Marks})
+	}
+	return changes
+}
+
+// other is b if it differs from a, else 0.
+func other(a, b time.Duration) time.Duration {
+	if a == b {
+		return 0
+	}
+	return b
+}
+
+// sameSet compares two lists without regard to order.
+func sameSet[T any](a, b []T, id func(*T) string, pairs func(*T) pairs) bool {
+	return len(a) == len(b) && listEdits(a, b, id, pairs) == ""
+}
+
+// diffServices deletes first, so that names and addresses are free again, and adds
+// last.
+func diffServices(old, new []Service) (changes []Change) {
+	was, is := byKey(old), byKey(new)
+	for i := range old {
+		if k := old[i].Key.canonical(); is[k] == nil {
+			changes = append(changes, DelService{k})
+		}
+	}
+	var added []Change
+	for i := range new {
+		s := new[i]
+		s.Servers = slices.Clone(s.Servers)
+		s.canonical()
+		if o := was[s.Key]; o != nil {
+			changes = append(changes, diffService(*o, s)...)
+		} else {
+			added = append(added, AddService{s})
+		}
+	}
+	return append(changes, added...)
+}
+
+func byKey(services []Service) map[ServiceKey]*Service {
+	m := make(map[ServiceKey]*Service, len(services))
+	for i := range services {
+		m[services[i].Key.canonical()] = &services[i]
+	}
+	return m
+}
+
+// diffService compares two services of one key; both are copies, the new one canonical.
+func diffService(was, is Service) (changes []Change) {
+	old := make(map[ServerID]Server, len(was.Servers))
+	for _, d := range was.Servers {
+		d.canonical()
+		old[d.ID()] = d
+	}
+	var added []Change
+	kept := make(map[ServerID]bool, len(is.Servers))
+	for _, d := range is.Servers {
+		o, both := old[d.ID()]
+		kept[d.ID()] = true
+		switch {
+		case !both:
+			added = append(added, AddServer{is.Key, d})
+		case o != d:
+			changes = append(changes, EditServer{is.Key, d, &o})
+		}
+	}
+	var gone []Change
+	for i := range was.Servers {
+		if id := was.Servers[i].ID(); !kept[id] {
+			gone = append(gone, DelServer{is.Key, id})
+		}
+	}
+	was.canonicalDefinition()
+	was.Servers, is.Servers = nil, nil
+	var edit []Change
+	if !sameDefinition(&was, &is) {
+		edit = append(edit, EditService{is, &was})
+	}
+	return slices.Concat(gone, changes, edit, added)
+}
+
+// sameDefinition compares two canonical services without their servers.
+func sameDefinition(a, b *Service) bool {
+	return a.Name == b.Name && a.Scheduler == b.Scheduler && a.SchedFlags == b.SchedFlags &&
+		a.OnePacket == b.OnePacket && a.Persistence == b.Persistence
+}

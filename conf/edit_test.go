@@ -1,0 +1,221 @@
+package conf
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+	"testing"
+	"time"
+)
+
+var kinds = map[string]error{
+	"exists": ErrExists, "service": ErrNoService, "server": ErrNoServer,
+	"scheduler": ErrNoScheduler, "range": ErrRange, "invalid": ErrInvalid,
+}
+
+// kindsOf lists the sentinels an error is, by name.
+func kindsOf(err error) (names string) {
+	for _, name := range []string{"exists", "service", "server", "scheduler", "range", "invalid"} {
+		if errors.Is(err, kinds[name]) {
+			names += name + " "
+		}
+	}
+	return names
+}
+
+// The refusals of ipvsadm's commands: what kernel 6.1 answers to the same commands, as
+// errno: EEXIST, ESRCH, ENOENT (server, or scheduler), ERANGE, EINVAL.
+func TestRefusalsAreTheKernels(t *testing.T) {
+	start := parse(t, `
+[[port]]
+name = "eth0"
+addresses = "192.0.2.254/24"
+[[service]]
+listen = "tcp/10.0.1.100:80"
+scheduler = "rr"
+forward = "nat"
+server = [{ address = "10.0.2.11:80" }]
+`)
+	key := ServiceKey{Proto: 6, Addr: addr("10.0.1.100"), Port: 80}
+	other := ServiceKey{Proto: 6, Addr: addr("10.0.1.100"), Port: 99}
+	svc := func(k ServiceKey, scheduler string) Service { return Service{Key: k, Scheduler: scheduler} }
+	rs := func(a string, port uint16, f Forward) Server {
+		return Server{Addr: addr(a), Port: port, Forward: f, Weight: 1}
+	}
+	with := func(d Server, edit func(*Server)) Server { edit(&d); return d }
+	for _, row := range []struct {
+		command string
+		change  Change
+		want    string
+	}{
+		{"-A existing", AddService{svc(key, "rr")}, "exists "},
+		{"-A with unknown scheduler", AddService{svc(other, "nosuch")}, "scheduler invalid "},
+		{"-A", AddService{svc(other, "wlc")}, ""},
+		{"-A existing with unknown scheduler", AddService{svc(key, "nosuch")}, "exists "},
+		{"-A --pe nosuch", AddService{Service{Key: other, Scheduler: "rr", Persistence: Persistence{Engine: "nosuch"}}}, "scheduler invalid "},
+		{"-A --pe sip without -p", AddService{Service{Key: other, Scheduler: "rr", Persistence: Persistence{Engine: "sip"}}}, ""},
+		{"-A -M with holes", AddService{Service{Key: other, Scheduler: "rr", Persistence: Persistence{Timeout: 9 * time.Second, Netmask: addr("255.0.255.0")}}}, ""},
+		{"-A port 0", AddService{svc(ServiceKey{Proto: 6, Addr: addr("10.0.1.100")}, "rr")}, "invalid "},
+		{"-A own address", AddService{svc(ServiceKey{Proto: 6, Addr: addr("192.0.2.254"), Port: 80}, "rr")}, "invalid "},
+		{"-A -f 4294967295", AddService{svc(ServiceKey{Fwmark: 1<<32 - 1}, "rr")}, ""},
+		{"-E unknown", EditService{Service: svc(other, "rr")}, "service "},
+		{"-E -s nosuch", EditService{Service: svc(key, "nosuch")}, "scheduler invalid "},
+		{"-E", EditService{Service: svc(key, "wlc")}, ""},
+		{"-D unknown", DelService{other}, "service "},
+		{"-D", DelService{key}, ""},
+		{"-a to unknown", AddServer{other, rs("10.0.2.1", 80, DR)}, "service "},
+		{"-a existing", AddServer{key, rs("10.0.2.11", 80, NAT)}, "exists "},
+		{"-a existing, v4-mapped", AddServer{key, rs("::ffff:10.0.2.11", 80, NAT)}, "exists "},
+		{"-a -w 2147483647", AddServer{key, with(rs("10.0.2.22", 80, DR), func(d *Server) { d.Weight = 1<<31 - 1 })}, ""},
+		{"-a -w -1", AddServer{key, with(rs("10.0.2.22", 80, DR), func(d *Server) { d.Weight = -1 })}, "range invalid "},
+		{"-a -x 5 -y 6", AddServer{key, with(rs("10.0.2.23", 80, DR), func(d *Server) { d.Upper, d.Lower = 5, 6 })}, "range invalid "},
+		{"-a -y 6", AddServer{key, with(rs("10.0.2.24", 80, DR), func(d *Server) { d.Lower = 6 })}, "range invalid "},
+		{"-a existing -x 5 -y 6", AddServer{key, with(rs("10.0.2.11", 80, NAT), func(d *Server) { d.Upper, d.Lower = 5, 6 })}, "range invalid "},
+		{"-a -r IPv6 -m", AddServer{key, rs("2001:db8:2::11", 80, NAT)}, "invalid "},
+		{"-a -r IPv6 -g", AddServer{key, rs("2001:db8:2::11", 80, DR)}, "invalid "},
+		{"-a -r IPv6 -i", AddServer{key, rs("2001:db8:2::11", 80, Tunnel)}, ""},
+		{"-a -r 127.0.0.1 -m", AddServer{key, rs("127.0.0.1", 80, NAT)}, ""},
+		{"-a -r VIP -m", AddServer{key, rs("10.0.1.100", 80, NAT)}, ""},
+		{"-a -r 224.0.0.1 -g", AddServer{key, rs("224.0.0.1", 80, DR)}, "invalid "},
+		{"-a -g with another port", AddServer{key, rs("10.0.2.20", 8080, DR)}, "invalid "},
+		{"-e unknown", EditServer{Key: key, Server: rs("10.0.2.77", 80, NAT)}, "server "},
+		{"-e of unknown", EditServer{Key: other, Server: rs("10.0.2.11", 80, NAT)}, "service "},
+		{"-e", EditServer{Key: key, Server: rs("10.0.2.11", 80, Tunnel)}, ""},
+		{"-e GUE without port", EditServer{Key: key, Server: with(rs("10.0.2.11", 80, Tunnel), func(d *Server) { d.TunType = TunGUE })}, "invalid "},
+		{"-d unknown", DelServer{key, ServerID{addr("10.0.2.77"), 80}}, "server "},
+		{"-d of unknown", DelServer{other, ServerID{addr("10.0.2.11"), 80}}, "service "},
+		{"-d", DelServer{key, ServerID{addr("10.0.2.11"), 80}}, ""},
+		{"-C", Clear{}, ""},
+		{"--set 100 0 0", SetTimeouts{TCP: 100 * time.Second}, ""},
+		{"--set negative", SetTimeouts{TCP: -time.Second}, "invalid "},
+		{"sysctl drop_entry=4", SetSysctl{Name: "drop_entry", Value: 4}, "invalid "},
+		{"sysctl drop_entry=3", SetSysctl{Name: "drop_entry", Value: 3}, ""},
+		{"sysctl sync_version=0", SetSysctl{Name: "sync_version"}, "invalid "},
+	} {
+		before := start.Clone()
+		e := NewEditor(start)
+		err := e.Do(row.change)
+		if got := kindsOf(err); got != row.want || (err == nil) != (row.want == "") {
+			t.Errorf("%s: %v (%s), want %q", row.command, err, got, row.want)
+		}
+		after, err := e.Config()
+		if err != nil {
+			t.Errorf("%s: the state after it: %v", row.command, err)
+			continue
+		}
+		if changed := len(Diff(start, after)) > 0; changed != (row.want == "") {
+			t.Errorf("%s: changed %v: %v", row.command, changed, Diff(start, after))
+		}
+		if !reflect.DeepEqual(start, before) {
+			t.Fatalf("%s: the state it began with was changed", row.command)
+		}
+	}
+}
+
+// A script goes on after a refused line, as ipvsadm -R does.
+func TestEditorGoesOn(t *testing.T) {
+	e := NewEditor(Default())
+	key := ServiceKey{Proto: 17, Addr: addr("192.0.2.1"), Port: 53}
+	for i, row := range []struct {
+		change Change
+		ok     bool
+	}{
+		{AddServer{key, Server{Addr: addr("10.0.0.1"), Port: 53, Weight: 1}}, false},
+		{AddService{Service{Key: key, Scheduler: "rr"}}, true},
+		{AddServer{key, Server{Addr: addr("10.0.0.1"), Port: 53, Weight: 1}}, true},
+		{AddServer{key, Server{Addr: addr("10.0.0.1"), Port: 53, Weight: 2}}, false},
+		{AddServer{key, Server{Addr: addr("10.0.0.2"), Port: 53, Weight: 2}}, true},
+		{DelServer{key, ServerID{addr("10.0.0.1"), 53}}, true},
+		{AddServer{key, Server{Addr: addr("10.0.0.1"), Port: 53, Weight: 3}}, true},
+		{EditService{Service: Service{Key: key, Scheduler: "wrr"}}, true},
+		{EditServer{Key: key, Server: Server{Addr: addr("10.0.0.2"), Port: 53, Weight: 4}}, true},
+		{AddService{Service{Key: ServiceKey{Fwmark: 1}, Scheduler: "rr"}}, true},
+		{DelService{ServiceKey{Fwmark: 1}}, true},
+		{AddService{Service{Key: ServiceKey{Fwmark: 1}, Scheduler: "lc"}}, true},
+	} {
+		if err := e.Do(row.change); (err == nil) != row.ok {
+			t.Fatalf("%d, %v: %v", i, row.change, err)
+		}
+	}
+	c, err := e.Config()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []Service{
+		{Key: key, Scheduler: "wrr", Servers: []Server{
+			{Addr: addr("10.0.0.2"), Port: 53, Weight: 4}, {Addr: addr("10.0.0.1"), Port: 53, Weight: 3}, // a server added again is the newest
+		}},
+		{Key: ServiceKey{Fwmark: 1}, Scheduler: "lc"},
+	}
+	if !reflect.DeepEqual(c.Services, want) {
+		t.Errorf("got %+v\nwant %+v", c.Services, want)
+	}
+	c.Services[0].Servers[0].Weight = 99 // the caller's own
+	if again, _ := e.Config(); again.Services[0].Servers[0].Weight != 4 {
+		t.Error("Config shares memory with the editor")
+	}
+}
+
+// Rules that hold between parts are judged at the end, and then nothing is applied.
+func TestApplyIsAllOrNothing(t *testing.T) {
+	c := parse(t, "port = [{ name = \"eth0\" }]\nroute = [{ dest = \"10.0.0.0/8\", port = \"eth0\" }]")
+	got, err := Apply(c, []Change{SetSysctl{Name: "drop_entry", Value: 1}, SetPorts{}})
+	if got != nil || !errors.Is(err, ErrInvalid) {
+		t.Errorf("got %v, %v; want ErrInvalid", got, err)
+	}
+	var es Errors
+	if !errors.As(err, &es) || es[0].Key != "route[0].port" {
+		t.Errorf("%v does not name route[0].port", err)
+	}
+	if _, err := Apply(c, []Change{SetSysctl{Name: "drop_entry", Value: 1}, DelService{ServiceKey{Fwmark: 1}}}); !errors.Is(err, ErrNoService) {
+		t.Errorf("got %v, want ErrNoService", err)
+	}
+	if c.Sysctl.DropEntry != 0 {
+		t.Error("the state it began with was changed")
+	}
+}
+
+// --set keeps what is 0, as the kernel does.
+func TestSetTimeoutsKeepsZero(t *testing.T) {
+	c, err := Apply(Default(), []Change{
+		SetTimeouts{100 * time.Second, 20 * time.Second, 30 * time.Second}, SetTimeouts{TCPFin: 5 * time.Second},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := fmt.Sprint(c.Conntrack.TCP, c.Conntrack.TCPFin, c.Conntrack.UDP); got != "1m40s 5s 30s" {
+		t.Errorf("got %s, want 1m40s 5s 30s", got)
+	}
+}
+
+// Sysctls are read and written by the kernel's names; every one keeps its value.
+func TestSysctlByName(t *testing.T) {
+	defaults := map[string]int{ // of a fresh kernel 6.1
+		"am_droprate": 10, "amemthresh": 1024, "cache_bypass": 0, "conn_reuse_mode": 1, "drop_entry": 0, "drop_packet": 0,
+		"expire_nodest_conn": 0, "expire_quiescent_template": 0, "lblc_expiration": 86400, "lblcr_expiration": 86400,
+		"nat_icmp_send": 0, "pmtu_disc": 1, "schedule_icmp": 0, "secure_tcp": 0, "sloppy_sctp": 0, "sloppy_tcp": 0,
+	}
+	if len(defaults) != len(settings) || len(settings) != reflect.TypeFor[Sysctl]().NumField() {
+		t.Fatalf("%d settings, %d fields, want %d", len(settings), reflect.TypeFor[Sysctl]().NumField(), len(defaults))
+	}
+	s := defaultSysctl()
+	for name, def := range defaults {
+		if got, err := s.Get(name); err != nil || got != def {
+			t.Errorf("%s is %d, %v; want %d", name, got, err, def)
+		}
+		other := s
+		if err := other.Set(name, 1-def&1); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		for again := range defaults {
+			was, _ := s.Get(again)
+			is, _ := other.Get(again)
+			if (was != is) != (again == name) {
+				t.Errorf("setting %s changed %s from %d to %d", name, again, was, is)
+			}
+		}
+	}
+	if _, err := s.Get("sync_ports"); !errors.Is(err, ErrInvalid) {
+		t.Errorf("sync_ports: %v", err)
+	}
+}

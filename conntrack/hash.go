@@ -1,0 +1,26 @@
+package conntrack
+
+import (
+	"encoding/binary"
+	"math/bits"
+
+	"github.com/dirigo-lb/dirigo/packet"
+)
+
+// Key is the client's end of a connection with the other end as one side sees it:
+// the virtual service's for packets from the client, the packet's source for packets
+// from a server.
+type Key struct {
+	Client, Other         packet.Addr
+	ClientPort, OtherPort uint16 // host byte order
+	Proto                 uint8
+	V6                    bool
+}
+
+// hash mixes what both directions share: the client's address, port and the
+// protocol (ip_vs_conn_hashkey). Two secret words keep a client from choosing its chain.
+func (t *Table) hash(proto uint8, addr *packet.Addr, port uint16) uint64 {
+	hi, lo := bits.Mul64(binary.LittleEndian.Uint64(addr[8:])^t.seed[0], binary.LittleEndian.Uint64(addr[:])^t.seed[1])
+	hi, lo = bits.Mul64(hi^lo^t.seed[1], uint64(port)<<8^uint64(proto)^t.seed[0])
+	return hi ^ lo
+}

@@ -1,0 +1,421 @@
+package conntrack
+
+import (
+	"errors"
+	"fmt"
+	"math/bits"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/dirigo-lb/dirigo/packet"
+)
+
+// DefaultMax is the bound on entries when none is configured.
+const DefaultMax = 1_000_000
+
+// ReArm is how long an entry lives on whose timer fires while it has children:
+// 60*HZ in ip_vs_conn_expire.
+const ReArm = Tick(60 * time.Second / TickLen)
+
+const (
+	chunk      = 64   // entries a shard takes from the slab at a time
+	perShard   = 2048 // aimed-at entries of a shard when the table is full
+	minShards  = 64
+	maxShards  = 1 << 14
+	minBuckets = 16
+)
+
+// ErrFull says that the table has as many entries as it may have.
+var ErrFull = errors.New("connection table is full")
+
+// Owner hears of entries that end, so that it can give back what it counted for them.
+type Owner interface {
+	// Ended is called with the entry's shard locked, just before the entry is freed.
+	Ended(c *Conn)
+}
+
+// Config of a Table.
+type Config struct {
+	Max   int       // bound on entries; 0: DefaultMax
+	Seed  [2]uint64 // of the hash; zero: random. A replay fixes it
+	Owner Owner     // nil: nobody
+}
+
+// Table is the connection table. Its methods are safe for concurrent use; those of a
+// Shard need its lock.
+type Table struct {
+	shards []Shard
+	shift  uint // hash >> shift is the shard
+	conns  []Conn
+	free   func()
+	next   atomic.Uint32 // first never used entry of the slab
+	live   atomic.Int64
+	noPort atomic.Int64 // entries with FlagNoCPort
+	max    int64
+	seed   [2]uint64
+	owner  Owner
+}
+
+// Shard is one lock's worth of entries.
+type Shard struct {
+	mu      sync.Mutex
+	t       *Table
+	buckets []Ref // heads of hash chains; a power of two
+	count   uint32
+	unused  Ref // freed entries, chained by next
+	fresh   Ref // next entry of the chunk in hand
+	left    uint32
+	wheel   wheel
+	_       [64]byte // keeps the next shard's lock off this one's cache line
+}
+
+// New makes a table.
+func New(cfg Config) (*Table, error) {
+	if cfg.Max == 0 {
+		cfg.Max = DefaultMax
+	}
+	if cfg.Max < 0 || cfg.Max > 1<<30 {
+		return nil, fmt.Errorf("connection table: %d entries: must be 1 to %d", cfg.Max, 1<<30)
+	}
+	if cfg.Seed == [2]uint64{} {
+		cfg.Seed = [2]uint64{rand.Uint64() | 1, rand.Uint64() | 1}
+	}
+	n := min(max(cfg.Max/perShard, minShards), maxShards)
+	n = 1 << bits.Len(uint(n-1))
+	// Shards fill unevenly and keep what they freed: a quarter more address space
+	// and some chunks each, of which only what is used takes memory.
+	conns, free, err := newSlab(cfg.Max + cfg.Max/4 + n*4*chunk)
+	if err != nil {
+		return nil, err
+	}
+	t := &Table{
+		shards: make([]Shard, n), shift: uint(64 - bits.TrailingZeros(uint(n))),
+		conns: conns, free: free, max: int64(cfg.Max), seed: cfg.Seed, owner: cfg.Owner,
+	}
+	t.next.Store(chunk) // entry 0 is "none"
+	for i := range t.shards {
+		t.shards[i].t = t
+		t.shards[i].buckets = make([]Ref, minBuckets)
+	}
+	return t, nil
+}
+
+// Close gives the slab back. Nothing may use the table afterwards.
+func (t *Table) Close() { t.free() }
+
+// Len is the number of entries, templates included.
+func (t *Table) Len() int { return int(t.live.Load()) }
+
+// Max is the bound on Len.
+func (t *Table) Max() int { return int(t.max) }
+
+// Lock locks the shard of a client's end and returns it with the hash that its
+// methods want, after what was due in it by now has expired.
+func (t *Table) Lock(proto uint8, client *packet.Addr, port uint16, now Tick) (*Shard, uint64) {
+	h := t.hash(proto, client, port)
+	s := &t.shards[h>>t.shift]
+	s.mu.Lock()
+	if s.wheel.count > 0 && !now.Before(s.wheel.due) {
+		s.advance(now)
+	}
+	return s, h
+}
+
+// Unlock unlocks the shard; entries may not be touched afterwards.
+func (s *Shard) Unlock() { s.mu.Unlock() }
+
+// At is the entry that r names.
+func (s *Shard) At(r Ref) *Conn { return &s.t.conns[r] }
+
+// At is the entry that r names, for a caller that counts as its child: only its atomic
+// fields may be touched without its shard's lock.
+func (t *Table) At(r Ref) *Conn { return &t.conns[r] }
+
+// matchFlags is the part of the flags that a lookup compares.
+const matchFlags = FlagV6 | FlagTemplate | FlagNoCPort
+
+// In finds the connection of a packet from the client (ip_vs_conn_in_get): the newest
+// of equals. It returns 0 for none; templates are never found.
+func (s *Shard) In(h uint64, k *Key) Ref {
+	want := family(k.V6)
+	if k.ClientPort == 0 {
+		want |= FlagNoCPort // an entry that waits for its port is stored under port 0
+	}
+	return s.in(h, k, want)
+}
+
+// Template finds the template with the client network, port 0 and virtual end of k
+// (ip_vs_ct_in_get).
+func (s *Shard) Template(h uint64, k *Key) Ref { return s.in(h, k, family(k.V6)|FlagTemplate) }
+
+func (s *Shard) in(h uint64, k *Key, want Flags) Ref {
+	for r := s.buckets[h&uint64(len(s.buckets)-1)]; r != 0; r = s.t.conns[r].next {
+		c := &s.t.conns[r]
+		if c.ClientPort == k.ClientPort && c.VirtualPort == k.OtherPort && c.Proto == k.Proto &&
+			c.Flags&matchFlags == want && c.Client == k.Client && c.Virtual == k.Other {
+			return r
+		}
+	}
+	return 0
+}
+
+// Out finds the connection of a packet from a server (ip_vs_conn_out_get): its source
+// is the server's end for NAT, the virtual service's for every other method.
+func (s *Shard) Out(h uint64, k *Key) Ref {
+	want := family(k.V6)
+	for r := s.buckets[h&uint64(len(s.buckets)-1)]; r != 0; r = s.t.conns[r].next {
+		c := &s.t.conns[r]
+		if c.ClientPort != k.ClientPort || c.Proto != k.Proto || c.Flags&(FlagV6|FlagTemplate) != want || c.Client != k.Client {
+			continue
+		}
+		if c.Flags&FlagMethod == 0 {
+			if c.DestPort == k.OtherPort && c.Dest == k.Other {
+				return r
+			}
+		} else if c.VirtualPort == k.OtherPort && c.Virtual == k.Other {
+			return r
+		}
+	}
+	return 0
+}
+
+func family(v6 bool) Flags {
+	if v6 {
+		return FlagV6
+	}
+	return 0
+}
+
+// Insert puts a copy of c into the shard, newest first, with its timer at now plus
+// its Timeout. parent, if not 0, must be locked or otherwise kept alive by the caller
+// until the child counts.
+func (s *Shard) Insert(h uint64, c *Conn, parent Ref, now Tick) (Ref, error) {
+	r, ok := s.alloc()
+	if !ok {
+		return 0, ErrFull
+	}
+	if s.count >= uint32(len(s.buckets)) {
+		s.grow()
+	}
+	n := &s.t.conns[r]
+	*n = *c
+	n.parent, n.children = parent, 0
+	if parent != 0 {
+		atomic.AddUint32(&s.t.conns[parent].children, 1)
+	}
+	head := &s.buckets[h&uint64(len(s.buckets)-1)]
+	n.next, *head = *head, r
+	s.count++
+	if n.Flags&FlagNoCPort != 0 {
+		s.t.noPort.Add(1)
+	}
+	n.expires = now + n.Timeout
+	s.wheel.add(s.t.conns, r, n.expires, now)
+	return r, nil
+}
+
+// Hold keeps entry r, whose shard the caller has locked, from expiring until Release,
+// as a child would.
+func (t *Table) Hold(r Ref) { atomic.AddUint32(&t.conns[r].children, 1) }
+
+// Release ends a Hold. It needs no lock.
+func (t *Table) Release(r Ref) { atomic.AddUint32(&t.conns[r].children, ^uint32(0)) }
+
+// Touch sets r's timer to now plus its Timeout.
+func (s *Shard) Touch(r Ref, now Tick) {
+	c := &s.t.conns[r]
+	at := now + c.Timeout
+	if at.Before(c.expires) {
+		s.wheel.remove(s.t.conns, r)
+		s.wheel.add(s.t.conns, r, at, now)
+	}
+	c.expires = at
+}
+
+// Expire makes r's timer fire now, that is at the shard's next turn
+// (ip_vs_conn_expire_now). An entry with children lives on.
+func (s *Shard) Expire(r Ref, now Tick) {
+	c := &s.t.conns[r]
+	if c.Children() > 0 {
+		return
+	}
+	s.wheel.remove(s.t.conns, r)
+	c.expires = now
+	s.wheel.add(s.t.conns, r, now, now)
+}
+
+// Disable makes template r unfindable until it expires (ip_vs_check_template): its
+// virtual and server ports become 65535, as listings show.
+func (s *Shard) Disable(r Ref) {
+	c := &s.t.conns[r]
+	c.VirtualPort, c.DestPort = 0xffff, 0xffff
+}
+
+// advance fires every timer that is due by now.
+func (s *Shard) advance(now Tick) {
+	w := &s.wheel
+	for w.count > 0 && !now.Before(w.due) {
+		t := w.due
+		w.now = t
+		for level := wheelLevels - 1; level >= 0; level-- {
+			if t&(1<<(slotBits*level)-1) != 0 {
+				continue
+			}
+			for r := w.take(level, uint32(t>>(slotBits*level))&63); r != 0; {
+				next := s.t.conns[r].timerNext
+				w.count--
+				s.fire(r, t)
+				r = next
+			}
+		}
+		w.due = w.next()
+	}
+}
+
+// fire is ip_vs_conn_expire for an entry out of its slot at tick t.
+func (s *Shard) fire(r Ref, t Tick) {
+	c := &s.t.conns[r]
+	if t.Before(c.expires) { // moved forward since, or on its way down the rings
+		s.wheel.add(s.t.conns, r, c.expires, t)
+		return
+	}
+	if c.Children() > 0 {
+		c.Timeout = ReArm
+		c.expires = t + ReArm
+		s.wheel.add(s.t.conns, r, c.expires, t)
+		return
+	}
+	s.unlink(r)
+	if s.t.owner != nil {
+		s.t.owner.Ended(c)
+	}
+	if c.Flags&FlagNoCPort != 0 {
+		s.t.noPort.Add(-1)
+	}
+	if c.parent != 0 {
+		atomic.AddUint32(&s.t.conns[c.parent].children, ^uint32(0))
+	}
+	*c = Conn{next: s.unused}
+	s.unused = r
+	s.t.live.Add(-1)
+}
+
+// unlink takes r out of its hash chain.
+func (s *Shard) unlink(r Ref) {
+	c := &s.t.conns[r]
+	h := s.t.hash(c.Proto, &c.Client, c.ClientPort)
+	p := &s.buckets[h&uint64(len(s.buckets)-1)]
+	for *p != r {
+		p = &s.t.conns[*p].next
+	}
+	*p = c.next
+	s.count--
+}
+
+// alloc takes a free entry, or none when the table holds its maximum.
+func (s *Shard) alloc() (Ref, bool) {
+	if s.t.live.Add(1) > s.t.max {
+		s.t.live.Add(-1)
+		return 0, false
+	}
+	if r := s.unused; r != 0 {
+		s.unused = s.t.conns[r].next
+		return r, true
+	}
+	if s.left == 0 {
+		end := s.t.next.Add(chunk)
+		if int(end) > len(s.t.conns) { // so uneven that even the reserve is used up
+			s.t.next.Add(^uint32(chunk - 1))
+			s.t.live.Add(-1)
+			return 0, false
+		}
+		s.fresh, s.left = Ref(end-chunk), chunk
+	}
+	r := s.fresh
+	s.fresh++
+	s.left--
+	return r, true
+}
+
+// grow doubles the buckets; each chain keeps its order, newest first.
+func (s *Shard) grow() {
+	old := s.buckets
+	s.buckets = make([]Ref, 2*len(old))
+	mask := uint64(len(s.buckets) - 1)
+	for _, r := range old {
+		var tail [2]*Ref // chain i splits into i and i+len(old)
+		for r != 0 {
+			c := &s.t.conns[r]
+			next := c.next
+			b := s.t.hash(c.Proto, &c.Client, c.ClientPort) & mask
+			half := b / uint64(len(old))
+			if tail[half] == nil {
+				s.buckets[b] = r
+			} else {
+				*tail[half] = r
+			}
+			c.next, tail[half] = 0, &c.next
+			r = next
+		}
+	}
+}
+
+// Advance expires what is due by now in shards first, first+step, first+2*step, …:
+// workers share the table by calling it with their number and how many they are.
+func (t *Table) Advance(now Tick, first, step int) {
+	for i := first; i < len(t.shards); i += step {
+		s := &t.shards[i]
+		s.mu.Lock()
+		if s.wheel.count > 0 && !now.Before(s.wheel.due) {
+			s.advance(now)
+		}
+		s.mu.Unlock()
+	}
+}
+
+// Each calls f with a copy of every entry, newest first in a chain, until f returns
+// false. One shard at a time is copied under its lock, so f may take its time.
+func (t *Table) Each(f func(c *Conn) bool) {
+	var page []Conn
+	for i := range t.shards {
+		s := &t.shards[i]
+		s.mu.Lock()
+		page = page[:0]
+		for _, r := range s.buckets {
+			for ; r != 0; r = t.conns[r].next {
+				page = append(page, t.conns[r].copy())
+			}
+		}
+		s.mu.Unlock()
+		for j := range page {
+			if !f(&page[j]) {
+				return
+			}
+		}
+	}
+}
+
+// ExpireIf makes the timer of every entry for which f is true fire now, entries with
+// children excepted, and returns how many.
+func (t *Table) ExpireIf(now Tick, f func(c *Conn) bool) (n int) {
+	for i := range t.shards {
+		s := &t.shards[i]
+		s.mu.Lock()
+		for _, r := range s.buckets {
+			for ; r != 0; r = t.conns[r].next {
+				if c := &t.conns[r]; c.Children() == 0 && f(c) {
+					s.Expire(r, now)
+					n++
+				}
+			}
+		}
+		s.mu.Unlock()
+	}
+	return n
+}
+
+// WaitsForPort reports whether any entry waits for its client's port, so that a failed
+// In is worth repeating with port 0.
+func (t *Table) WaitsForPort() bool { return t.noPort.Load() > 0 }

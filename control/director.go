@@ -1,0 +1,304 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"runtime"
+	"slices"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/dirigo-lb/dirigo/arp"
+	"github.com/dirigo-lb/dirigo/conf"
+	"github.com/dirigo-lb/dirigo/control/host"
+	"github.com/dirigo-lb/dirigo/dataplane"
+	"github.com/dirigo-lb/dirigo/dataplane/afpacket"
+	"github.com/dirigo-lb/dirigo/dataplane/tun"
+)
+
+// Options of a director that are no part of its desired state.
+type Options struct {
+	Path    string // configuration file, read again by Reload
+	Control string // control socket, if it is not the file's
+	Version string
+	Log     *slog.Logger
+}
+
+// Director is a running director.
+type Director struct {
+	opt     Options
+	log     *slog.Logger
+	started time.Time
+	plane   *dataplane.Plane
+	workers []*dataplane.Worker
+	queues  [][]dataplane.Queue // by worker, by port
+	links   []dataplane.Link
+	guard   *host.Guard // nil: no port is guarded
+	guarded []string
+	local   *host.Local // nil: no port leads to the host
+
+	mu        sync.Mutex // guards what follows: there is one writer at a time
+	cfg       *conf.Config
+	view      host.View
+	reloadErr error
+	reloaded  time.Time
+	lingering int // removed servers that the guard still covers
+}
+
+// New opens the ports of cfg and installs what the host needs; nothing passes before
+// Run. After an error nothing of it is left.
+func New(cfg *conf.Config, opt Options) (d *Director, err error) {
+	d = &Director{opt: opt, log: opt.Log, started: time.Now(), cfg: cfg}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, d.Close())
+		}
+	}()
+	if len(cfg.Ports) == 0 {
+		return d, fmt.Errorf("%s: no [[port]]: there is nothing to receive from", opt.Path)
+	}
+	workers := cfg.Director.Workers
+	if workers == 0 {
+		workers = runtime.NumCPU()
+	}
+	d.plane, err = dataplane.New(dataplane.Config{
+		MaxConnections: cfg.Conntrack.MaxConnections,
+		Clock:          func() time.Duration { return time.Since(d.started) + time.Hour }, // never near zero
+		Neighbors:      arp.New(arp.Config{Announcements: announcements(cfg.Director.Announce)}),
+	})
+	if err != nil {
+		return d, err
+	}
+	if err = d.openPorts(workers); err != nil {
+		return d, err
+	}
+	if d.view, err = host.Read(d.portNames(conf.AFPacket)); err != nil {
+		return d, fmt.Errorf("read the host's routes: %w", err)
+	}
+	for _, s := range cfg.Services {
+		if err = d.addService(s); err != nil {
+			return d, err
+		}
+	}
+	d.configure(cfg)
+	if err = d.installHost(cfg); err != nil {
+		return d, err
+	}
+	d.publish(cfg)
+	return d, nil
+}
+
+// announcements turns the file's number into the neighbour cache's, for which 0 means
+// its default.
+func announcements(n int) int {
+	if n == 0 {
+		return -1
+	}
+	return n
+}
+
+func (d *Director) openPorts(workers int) error {
+	d.queues = make([][]dataplane.Queue, workers)
+	for _, p := range d.cfg.Ports {
+		var drv dataplane.Driver
+		var err error
+		switch p.Driver {
+		case conf.AFPacket:
+			drv, err = afpacket.New(afpacket.Config{Interface: p.Name, RingSlots: p.RingSlots})
+		case conf.TUN:
+			drv, err = tun.New(tun.Config{Name: p.Name, MTU: p.MTU, Addresses: p.Addresses})
+		default:
+			err = errors.New("driver pcap is for replay")
+		}
+		if err != nil {
+			return fmt.Errorf("port %s: %w", p.Name, err)
+		}
+		qs, err := drv.Open(workers)
+		if err != nil {
+			return fmt.Errorf("port %s: %w", p.Name, err)
+		}
+		for i, q := range qs {
+			d.queues[i] = append(d.queues[i], q)
+		}
+		link := drv.Link()
+		if p.MAC != ([6]byte{}) {
+			link.MAC = p.MAC
+		}
+		if p.MTU != 0 {
+			link.MTU = p.MTU
+		}
+		d.links = append(d.links, link)
+	}
+	for _, qs := range d.queues {
+		d.workers = append(d.workers, d.plane.NewWorker(qs))
+	}
+	return nil
+}
+
+func (d *Director) portNames(drivers ...conf.Driver) (names []string) {
+	for _, p := range d.cfg.Ports {
+		if slices.Contains(drivers, p.Driver) {
+			names = append(names, p.Name)
+		}
+	}
+	return names
+}
+
+// installHost puts the guard up and the policy rules in place.
+func (d *Director) installHost(cfg *conf.Config) error {
+	for _, p := range cfg.Ports {
+		if p.Guard == conf.GuardOn && p.Driver == conf.AFPacket {
+			d.guarded = append(d.guarded, p.Name)
+		}
+	}
+	if len(d.guarded) > 0 {
+		d.guard = host.NewGuard(cfg.Director.Name)
+		if err := d.guard.Install(d.guarded, d.guardRules(cfg)); err != nil {
+			return fmt.Errorf("guard: %w", err)
+		}
+	}
+	name := cfg.Director.HostPort
+	if tuns := d.portNames(conf.TUN); name == "" && len(tuns) > 0 {
+		name = tuns[0]
+	}
+	if name != "" {
+		d.local = host.NewLocal(cfg.Director.Name, name)
+		if err := d.local.Install(d.localServers(cfg)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// guardRules are the frames to keep from the host: those of the desired state, and
+// answers of removed servers while they have connections.
+func (d *Director) guardRules(cfg *conf.Config) host.Rules {
+	r := host.Rules{Services: slices.Clone(cfg.Services), Marks: cfg.Marks}
+	linger := d.plane.Lingering()
+	d.lingering = len(linger)
+	r.Services = append(r.Services, linger...)
+	return r
+}
+
+// localServers are the NAT servers whose answers have to be led into the TUN: those on
+// the host itself, and where a TUN is the only way, all.
+func (d *Director) localServers(cfg *conf.Config) (list []host.Server) {
+	all := len(d.portNames(conf.AFPacket)) == 0
+	for _, s := range append(slices.Clone(cfg.Services), d.plane.Lingering()...) {
+		for _, srv := range s.Servers {
+			if srv.Forward != conf.NAT && srv.Forward != conf.Local || !all && !d.isLocal(srv.Addr) {
+				continue
+			}
+			l := host.Server{Addr: srv.Addr, Proto: s.Key.Proto, Port: srv.Port}
+			if l.Port != 0 && l.Proto != 0 && !slices.Contains(list, l) {
+				list = append(list, l)
+			}
+		}
+	}
+	return list
+}
+
+func (d *Director) isLocal(a netip.Addr) bool {
+	return a.IsLoopback() || slices.Contains(d.view.Local, a)
+}
+
+// Run serves until ctx ends, then takes everything down. Whatever comes by reload makes
+// it read its file again.
+func (d *Director) Run(ctx context.Context, reload <-chan os.Signal) error {
+	srv, err := listen(d.cfg.Director.Control)
+	if err != nil {
+		return errors.Join(err, d.Close())
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	if procs := len(d.workers) + 1; runtime.GOMAXPROCS(0) < procs {
+		runtime.GOMAXPROCS(procs) // a worker that waits for frames must not hold up the writer
+	}
+	for _, w := range d.workers {
+		g.Go(func() error {
+			runtime.LockOSThread()
+			return w.Run(ctx, wait, d.portFailed)
+		})
+	}
+	g.Go(func() error { return d.serve(ctx, srv) })
+	g.Go(func() error { return d.housekeep(ctx, reload) })
+	if d.cfg.Director.FollowRoutes {
+		g.Go(func() error { return host.Follow(ctx, d.portNames(conf.AFPacket), d.routesChanged) })
+	}
+	d.log.Info("director runs", "workers", len(d.workers), "ports", len(d.links), "services", len(d.cfg.Services), "control", d.cfg.Director.Control)
+	err = g.Wait()
+	d.log.Info("director stops")
+	return errors.Join(err, d.Close())
+}
+
+func wait(fds []int, timeout time.Duration) error {
+	_, err := afpacket.Poll(fds, timeout, false)
+	return err
+}
+
+// portFailed is told of a queue's error. A link that is down comes up again; anything
+// else is logged too, and the worker goes on with its other ports.
+func (d *Director) portFailed(port int, err error) error {
+	time.Sleep(10 * time.Millisecond) // poll would return at once: the socket has an error to report
+	if errors.Is(err, syscall.ENETDOWN) {
+		d.log.Warn("link is down", "port", d.links[port].Name)
+		time.Sleep(500 * time.Millisecond)
+		return nil
+	}
+	d.log.Error("port failed", "port", d.links[port].Name, "err", err)
+	return nil
+}
+
+// housekeep does the writer's periodic work.
+func (d *Director) housekeep(ctx context.Context, reload <-chan os.Signal) error {
+	second := time.NewTicker(time.Second)
+	defer second.Stop()
+	estimate := time.NewTicker(dataplane.EstimatePeriod)
+	defer estimate.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-reload:
+			_, _ = d.Reload() // it has logged what came of it
+		case <-estimate.C:
+			d.plane.Estimate()
+		case <-second.C:
+			d.plane.Housekeep()
+			d.mu.Lock()
+			if d.guard != nil && len(d.plane.Lingering()) != d.lingering {
+				d.updateHost(d.cfg)
+			}
+			d.mu.Unlock()
+		}
+	}
+}
+
+// Close takes down what New and Run put up. It is safe to call twice.
+func (d *Director) Close() (err error) {
+	for _, qs := range d.queues {
+		for _, q := range qs {
+			err = errors.Join(err, q.Close())
+		}
+	}
+	d.queues = nil
+	if d.local != nil {
+		err = errors.Join(err, d.local.Remove())
+		d.local = nil
+	}
+	if d.guard != nil {
+		err = errors.Join(err, d.guard.Remove())
+		d.guard = nil
+	}
+	if d.plane != nil {
+		d.plane.Conns().Close()
+		d.plane = nil
+	}
+	return err
+}

@@ -1,0 +1,164 @@
+package control
+
+import (
+	"net/netip"
+	"slices"
+
+	"github.com/dirigo-lb/dirigo/arp"
+	"github.com/dirigo-lb/dirigo/conf"
+	"github.com/dirigo-lb/dirigo/control/host"
+	"github.com/dirigo-lb/dirigo/dataplane"
+	"github.com/dirigo-lb/dirigo/packet"
+)
+
+// environment says what the data plane knows of ports and routes: those of the file
+// first, then the host's.
+func (d *Director) environment(cfg *conf.Config) dataplane.Environment {
+	env := dataplane.Environment{HostPort: d.portIndex(cfg.Director.HostPort)}
+	follow := cfg.Director.FollowRoutes
+	for i, p := range cfg.Ports {
+		link := d.links[i]
+		addresses := p.Addresses
+		if l := d.hostLink(p.Name); l != nil {
+			if len(addresses) == 0 {
+				addresses = l.Addresses
+			}
+			if p.MTU == 0 {
+				link.MTU = l.MTU
+			}
+			if p.MAC == ([6]byte{}) && l.MAC != (packet.MAC{}) {
+				link.MAC = l.MAC
+			}
+		}
+		env.Ports = append(env.Ports, dataplane.PortEnv{Link: link, Addresses: addresses})
+	}
+	for _, r := range cfg.Routes {
+		env.Routes = append(env.Routes, dataplane.Route{
+			Dest: r.Dest, Via: r.Via, Port: d.portIndex(r.Port), Src: r.Src, MTU: r.MTU,
+		})
+	}
+	for _, a := range d.view.Local {
+		env.Routes = append(env.Routes, dataplane.Route{Dest: netip.PrefixFrom(a, a.BitLen()), Kind: dataplane.ToHost})
+	}
+	env.Routes = append(env.Routes, dataplane.Route{Dest: netip.MustParsePrefix("127.0.0.0/8"), Kind: dataplane.ToHost})
+	for i, p := range env.Ports { // on-link subnets
+		for _, a := range p.Addresses {
+			env.Routes = append(env.Routes, dataplane.Route{Dest: a.Masked(), Port: i})
+		}
+	}
+	if len(d.portNames(conf.AFPacket)) == 0 { // everything goes through the TUN, and the host routes it on
+		if i := slices.IndexFunc(cfg.Ports, func(p conf.Port) bool { return p.Driver == conf.TUN }); i >= 0 {
+			for _, all := range []string{"0.0.0.0/0", "::/0"} {
+				env.Routes = append(env.Routes, dataplane.Route{Dest: netip.MustParsePrefix(all), Port: i})
+			}
+		}
+		return env
+	}
+	if follow {
+		for _, r := range d.view.Routes {
+			env.Routes = append(env.Routes, d.hostRoute(&r))
+		}
+	}
+	return env
+}
+
+// hostRoute takes a route over from the host. One by an interface that is no port hides
+// shorter prefixes there, so it is kept as a dead end.
+func (d *Director) hostRoute(r *host.Route) dataplane.Route {
+	out := dataplane.Route{Dest: r.Dest, Via: r.Via, Src: r.Src, MTU: r.MTU, Port: d.portIndex(r.Link)}
+	if r.Kind != host.Unicast || out.Port < 0 {
+		out.Kind, out.Port = dataplane.Unreachable, 0
+	}
+	return out
+}
+
+// portIndex is the number of a port by name, -1 for none.
+func (d *Director) portIndex(name string) int {
+	return slices.IndexFunc(d.links, func(l dataplane.Link) bool { return l.Name == name })
+}
+
+func (d *Director) hostLink(name string) *host.LinkInfo {
+	for i := range d.view.Links {
+		if d.view.Links[i].Name == name {
+			return &d.view.Links[i]
+		}
+	}
+	return nil
+}
+
+// configure gives the data plane everything of cfg but its services.
+func (d *Director) configure(cfg *conf.Config) {
+	d.plane.SetSysctl(cfg.Sysctl)
+	d.plane.SetTimeouts(cfg.Conntrack.TCP, cfg.Conntrack.TCPFin, cfg.Conntrack.UDP)
+	d.plane.SetMarks(cfg.Marks)
+}
+
+// publish compiles environment and services into the table the workers use, and tells
+// the neighbour cache what the director owns.
+func (d *Director) publish(cfg *conf.Config) {
+	env := d.environment(cfg)
+	d.plane.SetEnvironment(env)
+	d.plane.Publish()
+	d.plane.ExpireOrphans()
+
+	ports := make([]arp.PortConfig, len(env.Ports))
+	for i, p := range env.Ports {
+		if p.L2 {
+			ports[i] = arp.PortConfig{MAC: p.MAC, Addresses: p.Addresses, AnswerAddresses: len(cfg.Ports[i].Addresses) > 0 && d.foreign(cfg.Ports[i].Addresses)}
+		}
+	}
+	for _, vip := range vips(cfg) {
+		onLink := false
+		for i, p := range env.Ports {
+			if p.L2 && slices.ContainsFunc(p.Addresses, func(a netip.Prefix) bool { return a.Contains(vip) }) {
+				ports[i].VIPs = append(ports[i].VIPs, packet.AddrFrom(vip))
+				onLink = true
+			}
+		}
+		for i, p := range env.Ports {
+			if p.L2 && !onLink { // routed to us, or a port without addresses
+				ports[i].VIPs = append(ports[i].VIPs, packet.AddrFrom(vip))
+			}
+		}
+	}
+	d.plane.Neighbors().SetPorts(ports)
+
+	var static []arp.Static
+	for _, n := range cfg.Neighbors {
+		for i := range env.Ports {
+			if n.Port == env.Ports[i].Name || n.Port == "" && env.Ports[i].L2 {
+				static = append(static, arp.Static{Port: i, Addr: packet.AddrFrom(n.Address), MAC: packet.MAC(n.MAC)})
+			}
+		}
+	}
+	d.plane.Neighbors().SetStatic(static)
+}
+
+// foreign reports whether none of a port's configured addresses is the host's, so that
+// nobody else answers for them.
+func (d *Director) foreign(ps []netip.Prefix) bool {
+	return !slices.ContainsFunc(ps, func(p netip.Prefix) bool { return slices.Contains(d.view.Local, p.Addr()) })
+}
+
+// vips are the addresses of all services, each once, in order, but for those the host
+// itself has: those it answers for.
+func vips(cfg *conf.Config) (list []netip.Addr) {
+	seen := map[netip.Addr]bool{}
+	for _, s := range cfg.Services {
+		if a := s.Key.Addr; a.IsValid() && !seen[a] {
+			seen[a] = true
+			list = append(list, a)
+		}
+	}
+	return list
+}
+
+// routesChanged takes over a new view of the host.
+func (d *Director) routesChanged(v host.View) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.view = v
+	d.publish(d.cfg)
+	d.updateHost(d.cfg)
+	d.log.Info("routes taken over from the host", "routes", len(v.Routes), "addresses", len(v.Local))
+}

@@ -1,0 +1,536 @@
+package afpacket
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"net"
+	"testing"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dirigo-lb/dirigo/dataplane"
+	"github.com/dirigo-lb/dirigo/packet"
+)
+
+func TestLinkTellsInterface(t *testing.T) {
+	dir, _ := pair(t)
+	ip(t, "-n", dir.name, "link", "set", "d0", "mtu", "1400", "address", "02:00:00:00:12:34")
+	dir.do(func() error {
+		d, err := New(Config{Interface: "d0"})
+		if err != nil {
+			return err
+		}
+		want := dataplane.Link{Name: "d0", MAC: packet.MAC{2, 0, 0, 0, 0x12, 0x34}, MTU: 1400, L2: true, Offload: true}
+		if got := d.Link(); got != want {
+			t.Errorf("Link() = %+v, want %+v", got, want)
+		}
+		return nil
+	})
+}
+
+func TestNewRefuses(t *testing.T) {
+	dir, _ := pair(t)
+	ip(t, "-n", dir.name, "tuntap", "add", "l3", "mode", "tun")
+	for name, c := range map[string]Config{
+		"no such interface": {Interface: "nope"},
+		"no name":           {},
+		"not Ethernet":      {Interface: "l3"},
+		"mode":              {Interface: "d0", Mode: Batch + 1},
+		"slots":             {Interface: "d0", RingSlots: -1},
+		"many slots":        {Interface: "d0", RingSlots: maxRingSlots + 1},
+		"slot size":         {Interface: "d0", SlotSize: minSlotSize - 1},
+	} {
+		dir.do(func() error {
+			if _, err := New(c); err == nil {
+				t.Errorf("%s: New(%+v) is accepted", name, c)
+			}
+			return nil
+		})
+	}
+	dir.do(func() error {
+		d, err := New(Config{Interface: "d0"})
+		if err != nil {
+			return err
+		}
+		if _, err := d.Open(0); err == nil {
+			t.Error("Open(0) is accepted")
+		}
+		return nil
+	})
+}
+
+// Frames of all sizes come out as they were sent, in order, also when the ring has
+// wrapped several times.
+func TestReceiveIsByteIdentical(t *testing.T) {
+	modes(t, func(t *testing.T, m Mode) {
+		dir, peer := pair(t)
+		q := dir.open(Config{Interface: "d0", Mode: m, RingSlots: 64}, 1)[0]
+		fd := peer.raw("p0", 0)
+		seq := uint32(0)
+		for range 8 {
+			var want [][]byte
+			for range 30 {
+				want = append(want, testFrame(14+int(seq*37)%1501, seq))
+				send(t, fd, want[len(want)-1])
+				seq++
+			}
+			for i, g := range take(t, q, len(want)) {
+				if !bytes.Equal(g.bytes, want[i]) {
+					t.Fatalf("frame %d of %d bytes came as %d other bytes", i, len(want[i]), len(g.bytes))
+				}
+				if g.start < packet.Headroom {
+					t.Fatalf("headroom %d, want %d", g.start, packet.Headroom)
+				}
+				if g.vnet != (packet.Vnet{}) {
+					t.Fatalf("vnet %+v on a complete frame", g.vnet)
+				}
+			}
+			idle(t, q)
+		}
+		s, err := q.Stats()
+		if want := (dataplane.QueueStats{Received: 240}); s != want || err != nil {
+			t.Errorf("Stats() = %+v, %v; want %+v", s, err, want)
+		}
+		if s, _ := q.Stats(); s != (dataplane.QueueStats{}) {
+			t.Errorf("second Stats() = %+v, want nothing new", s)
+		}
+	})
+}
+
+func TestTransmitIsByteIdentical(t *testing.T) {
+	modes(t, func(t *testing.T, m Mode) {
+		dir, peer := pair(t)
+		q := dir.open(Config{Interface: "d0", Mode: m, RingSlots: 64}, 1)[0]
+		fd := peer.raw("p0", unix.ETH_P_ALL)
+		var frames []*packet.Frame
+		var want [][]byte
+		for i := range 150 { // more than two batches
+			want = append(want, testFrame(60+i*9, uint32(i)))
+			frames = append(frames, ownFrame(want[i]))
+		}
+		if n, err := q.Transmit(frames); n != len(frames) || err != nil {
+			t.Fatalf("Transmit = %d, %v; want %d", n, err, len(frames))
+		}
+		buf := make([]byte, 2048)
+		for i := range want {
+			n, _, err := recv(fd, buf)
+			if err != nil || !bytes.Equal(buf[:n], want[i]) {
+				t.Fatalf("frame %d: %d bytes, %v; want the %d bytes sent", i, n, err, len(want[i]))
+			}
+		}
+		idle(t, q) // its own frames do not come back
+	})
+}
+
+// A received frame goes out by another queue from where it lies, and the room before it
+// may be used.
+func TestTransmitFromLentMemory(t *testing.T) {
+	modes(t, func(t *testing.T, m Mode) {
+		dir, peer := pair(t)
+		veth(t, dir, "d1", peer, "p1")
+		in := dir.open(Config{Interface: "d0", Mode: m, RingSlots: 64}, 1)[0]
+		out := dir.open(Config{Interface: "d1", Mode: m, RingSlots: 64}, 1)[0]
+		fd0, fd1 := peer.raw("p0", 0), peer.raw("p1", unix.ETH_P_ALL)
+		orig := testFrame(600, 7)
+		send(t, fd0, orig)
+		var f [1]packet.Frame
+		if n, err := in.Receive(f[:]); n != 1 || err != nil {
+			t.Fatalf("Receive = %d, %v", n, err)
+		}
+		front := testFrame(packet.Headroom, 8)
+		f[0].Start -= packet.Headroom
+		copy(f[0].Bytes(), front)
+		if n, err := out.Transmit([]*packet.Frame{&f[0]}); n != 1 || err != nil {
+			t.Fatalf("Transmit = %d, %v", n, err)
+		}
+		in.Release()
+		buf := make([]byte, 2048)
+		n, _, err := recv(fd1, buf)
+		if want := append(front, orig...); err != nil || !bytes.Equal(buf[:n], want) {
+			t.Errorf("got %d bytes, %v; want the frame behind %d new bytes", n, err, packet.Headroom)
+		}
+	})
+}
+
+// A datagram of a local stack has only its pseudo-header summed (CHECKSUM_PARTIAL).
+func TestUnfinishedChecksumIsTold(t *testing.T) {
+	modes(t, func(t *testing.T, m Mode) {
+		dir, peer := pair(t)
+		ip(t, "-n", peer.name, "addr", "add", "10.9.0.1/24", "dev", "p0")
+		ip(t, "-n", peer.name, "neigh", "add", "10.9.0.2", "lladdr", "02:00:00:00:00:d0", "dev", "p0")
+		q := dir.open(Config{Interface: "d0", Mode: m, RingSlots: 64}, 1)[0]
+		peer.do(func() error {
+			c, err := net.Dial("udp", "10.9.0.2:7777")
+			if err != nil {
+				return err
+			}
+			defer c.Close()
+			_, err = c.Write([]byte("eight!!!"))
+			return err
+		})
+		g := take(t, q, 1)[0]
+		// 14 Ethernet + 20 IPv4 to the UDP header, the checksum at 6 in it (RFC 768).
+		if v := g.vnet; v.Flags&packet.VnetNeedsCsum == 0 || v.CsumStart != 34 || v.CsumOffset != 6 || v.GSOType != packet.VnetGSONone {
+			t.Errorf("vnet %+v, want an unfinished checksum at 34+6", v)
+		}
+		// RFC 768 pseudo-header: addresses, zero, protocol, length; folded, not complemented.
+		sum := uint32(17 + 16)
+		for i := 26; i < 34; i += 2 {
+			sum += uint32(binary.BigEndian.Uint16(g.bytes[i:]))
+		}
+		want := uint16(sum) + uint16(sum>>16)
+		if got := binary.BigEndian.Uint16(g.bytes[40:]); got != want {
+			t.Errorf("checksum field %#04x, want the pseudo-header's sum %#04x", got, want)
+		}
+	})
+}
+
+// A VLAN's frames are left to the VLAN's interface; a mere priority tag is no VLAN.
+func TestVLANFramesAreSkipped(t *testing.T) {
+	modes(t, func(t *testing.T, m Mode) {
+		dir, peer := pair(t)
+		q := dir.open(Config{Interface: "d0", Mode: m, RingSlots: 64}, 1)[0]
+		fd := peer.raw("p0", 0)
+		plain := testFrame(100, 1)
+		tagged := func(tpid, tci uint16) []byte {
+			tag := binary.BigEndian.AppendUint16(nil, tpid)
+			tag = binary.BigEndian.AppendUint16(tag, tci)
+			return append(append(append([]byte(nil), plain[:12]...), tag...), plain[12:]...)
+		}
+		for range 40 { // more than a Batch has buffers: skipped ones come back by themselves
+			send(t, fd, tagged(0x8100, 5))
+			send(t, fd, tagged(0x8100, 0xe000|5))
+			send(t, fd, tagged(0x88a8, 0)) // a service tag, IEEE 802.1ad: not a priority
+			idle(t, q)
+			idle(t, q)
+			idle(t, q)
+		}
+		send(t, fd, tagged(0x8100, 0xe000))
+		if g := take(t, q, 1)[0]; !bytes.Equal(g.bytes, plain) {
+			t.Errorf("priority-tagged frame came as %x, want it without its tag", g.bytes)
+		}
+		if got, want := skipsOf(q), (skips{vlan: 120}); got != want {
+			t.Errorf("Skips() = %+v, want %+v", got, want)
+		}
+	})
+}
+
+func TestFrameLargerThanSlotIsSkipped(t *testing.T) {
+	dir, peer := pair(t)
+	ip(t, "-n", dir.name, "link", "set", "d0", "mtu", "9000")
+	ip(t, "-n", peer.name, "link", "set", "p0", "mtu", "9000")
+	q := dir.open(Config{Interface: "d0", RingSlots: 8, SlotSize: 2048}, 1)[0]
+	fd := peer.raw("p0", 0)
+	fits := 2048 - (slotAddr + frameStart) - 16 // at most 15 bytes go to alignment
+	for i := range uint32(20) {                 // more than the ring has slots
+		send(t, fd, testFrame(9000, i))
+		send(t, fd, testFrame(fits, i))
+		if g := take(t, q, 1)[0]; !bytes.Equal(g.bytes, testFrame(fits, i)) {
+			t.Fatalf("round %d: not the frame that fits", i)
+		}
+	}
+	if got, want := skipsOf(q), (skips{truncated: 20}); got != want {
+		t.Errorf("Skips() = %+v, want %+v", got, want)
+	}
+}
+
+// A full ring loses frames, says so, and nothing else: what is in it stays in order,
+// and after Release the next frames come.
+func TestRingFull(t *testing.T) {
+	dir, peer := pair(t)
+	q := dir.open(Config{Interface: "d0", RingSlots: 64}, 1)[0]
+	fd := peer.raw("p0", 0)
+	for i := range uint32(200) {
+		send(t, fd, testFrame(64, i))
+	}
+	frames := make([]packet.Frame, 100)
+	n, err := q.Receive(frames)
+	if n != 64 || err != nil {
+		t.Fatalf("Receive = %d, %v; want the 64 slots", n, err)
+	}
+	if k, _ := q.Receive(frames[n:]); k != 0 {
+		t.Errorf("%d frames beyond a full ring: lent twice", k)
+	}
+	for i := range frames[:n] {
+		if !bytes.Equal(frames[i].Bytes(), testFrame(64, uint32(i))) {
+			t.Fatalf("frame %d is another", i)
+		}
+	}
+	s, err := q.Stats()
+	if want := (dataplane.QueueStats{Received: 64, Dropped: 136}); s != want || err != nil {
+		t.Errorf("Stats() = %+v, %v; want %+v", s, err, want)
+	}
+	q.Release()
+	send(t, fd, testFrame(80, 1000))
+	if g := take(t, q, 1)[0]; !bytes.Equal(g.bytes, testFrame(80, 1000)) {
+		t.Error("the frame after the overflow is another")
+	}
+}
+
+// Release gives back the slots lent and no other: frames that wait behind them stay.
+func TestReleaseIsExact(t *testing.T) {
+	dir, peer := pair(t)
+	q := dir.open(Config{Interface: "d0", RingSlots: 8}, 1)[0]
+	fd := peer.raw("p0", 0)
+	sent, seen := uint32(0), uint32(0)
+	var frames [8]packet.Frame
+	for sent < 8 {
+		send(t, fd, testFrame(64, sent))
+		sent++
+	}
+	for seen < 100 {
+		a, _ := q.Receive(frames[:2])
+		b, _ := q.Receive(frames[a : a+1])
+		for i := range frames[:a+b] {
+			if !bytes.Equal(frames[i].Bytes(), testFrame(64, seen)) {
+				t.Fatalf("frame %d is another", seen)
+			}
+			seen++
+		}
+		q.Release()
+		q.Release() // a second one gives nothing
+		for ; sent < seen+8; sent++ {
+			send(t, fd, testFrame(64, sent))
+		}
+	}
+	if s, _ := q.Stats(); s.Dropped != 0 {
+		t.Errorf("%d frames lost: fewer slots were released than lent", s.Dropped)
+	}
+}
+
+// Frames that the kernel refuses one by one do not take their neighbours with them.
+func TestTransmitSkipsRefusedFrames(t *testing.T) {
+	dir, peer := pair(t)
+	q := dir.open(Config{Interface: "d0", RingSlots: 8}, 1)[0]
+	fd := peer.raw("p0", unix.ETH_P_ALL)
+	good := func(i uint32) *packet.Frame { return ownFrame(testFrame(100, i)) }
+	badVnet := good(0)
+	badVnet.Vnet = packet.Vnet{GSOType: 77, GSOSize: 10} // no such type: EINVAL
+	noRoom := good(0)
+	noRoom.Start = vnetLen - 1
+	empty := good(0)
+	empty.End = empty.Start
+	beyond := good(0)
+	beyond.End = uint32(len(beyond.Buf)) + 1
+	large := ownFrame(testFrame(1514+5, 0)) // MTU 1500 and a tag's 4 bytes: EMSGSIZE
+	frames := []*packet.Frame{badVnet, good(1), large, good(2), noRoom, empty, beyond, good(3), badVnet}
+	if n, err := q.Transmit(frames); n != 3 || err != nil {
+		t.Errorf("Transmit = %d, %v; want 3", n, err)
+	}
+	if got, want := skipsOf(q), (skips{refused: 6}); got != want {
+		t.Errorf("Skips() = %+v, want %+v", got, want)
+	}
+	buf := make([]byte, 2048)
+	for i := uint32(1); i <= 3; i++ {
+		if n, _, err := recv(fd, buf); err != nil || !bytes.Equal(buf[:n], testFrame(100, i)) {
+			t.Fatalf("good frame %d: %d bytes, %v", i, n, err)
+		}
+	}
+}
+
+// A link without carrier takes nothing. The first Transmit waits its bound, the next
+// does not, and all is well when the carrier is back.
+func TestTransmitWithoutCarrier(t *testing.T) {
+	dir, peer := pair(t)
+	q := dir.open(Config{Interface: "d0", RingSlots: 8}, 1)[0]
+	ip(t, "-n", peer.name, "link", "set", "p0", "down")
+	frames := []*packet.Frame{ownFrame(testFrame(100, 1)), ownFrame(testFrame(100, 2))}
+	start := time.Now()
+	if n, err := q.Transmit(frames); n != 0 || err != nil {
+		t.Fatalf("Transmit = %d, %v; want 0 without error", n, err)
+	}
+	if d := time.Since(start); d < sendPatience || d > time.Second {
+		t.Errorf("waited %v, want about %v", d, sendPatience)
+	}
+	best := time.Hour
+	for range 5 {
+		start = time.Now()
+		if n, err := q.Transmit(frames); n != 0 || err != nil {
+			t.Fatalf("Transmit = %d, %v; want 0 without error", n, err)
+		}
+		best = min(best, time.Since(start))
+	}
+	if best >= sendPatience {
+		t.Errorf("a link known to take nothing is waited for again, %v", best)
+	}
+	ip(t, "-n", peer.name, "link", "set", "p0", "up")
+	fd := peer.raw("p0", unix.ETH_P_ALL)
+	if n, err := q.Transmit(frames); n != 2 || err != nil {
+		t.Fatalf("with carrier: Transmit = %d, %v; want 2", n, err)
+	}
+	buf := make([]byte, 2048)
+	if n, _, err := recv(fd, buf); err != nil || !bytes.Equal(buf[:n], testFrame(100, 1)) {
+		t.Errorf("with carrier: %d bytes, %v", n, err)
+	}
+}
+
+func TestLinkDownUpGone(t *testing.T) {
+	modes(t, func(t *testing.T, m Mode) {
+		dir, peer := pair(t)
+		q := dir.open(Config{Interface: "d0", Mode: m, RingSlots: 64}, 1)[0]
+		fd := peer.raw("p0", 0)
+		one := []*packet.Frame{ownFrame(testFrame(100, 1))}
+		for range 3 {
+			ip(t, "-n", dir.name, "link", "set", "d0", "down")
+			if n, err := q.Transmit(one); n != 0 || !errors.Is(err, ErrLinkDown) || !errors.Is(err, unix.ENETDOWN) {
+				t.Errorf("down: Transmit = %d, %v; want ErrLinkDown", n, err)
+			}
+			if err := firstError(t, q); err != ErrLinkDown {
+				t.Errorf("down: Receive says %v, want ErrLinkDown", err)
+			}
+			// Told once: the descriptor must not be ready forever.
+			if n, err := Poll([]int{q.FD()}, 10*time.Millisecond, false); n != 0 || err != nil {
+				t.Errorf("down: Poll = %d, %v; want a wait", n, err)
+			}
+			ip(t, "-n", dir.name, "link", "set", "d0", "up")
+			send(t, fd, testFrame(100, 2))
+			if g := take(t, q, 1)[0]; !bytes.Equal(g.bytes, testFrame(100, 2)) {
+				t.Error("up again: another frame came")
+			}
+			if n, err := q.Transmit(one); n != 1 || err != nil {
+				t.Errorf("up again: Transmit = %d, %v", n, err)
+			}
+		}
+		ip(t, "-n", dir.name, "link", "del", "d0")
+		if n, err := q.Transmit(one); n != 0 || !errors.Is(err, ErrGone) || !errors.Is(err, unix.ENODEV) {
+			t.Errorf("gone: Transmit = %d, %v; want ErrGone", n, err)
+		}
+		if err := firstError(t, q); err != ErrGone {
+			t.Errorf("gone: Receive says %v, want ErrGone", err)
+		}
+	})
+}
+
+// The kernel reports a removed interface as one that went down first; seen in two
+// steps, the queue still finds out.
+func TestGoneAfterDown(t *testing.T) {
+	modes(t, func(t *testing.T, m Mode) {
+		dir, _ := pair(t)
+		q := dir.open(Config{Interface: "d0", Mode: m, RingSlots: 8}, 1)[0]
+		ip(t, "-n", dir.name, "link", "set", "d0", "down")
+		if err := firstError(t, q); err != ErrLinkDown {
+			t.Errorf("Receive says %v, want ErrLinkDown", err)
+		}
+		ip(t, "-n", dir.name, "link", "del", "d0")
+		if err := firstError(t, q); err != ErrGone {
+			t.Errorf("Receive says %v, want ErrGone", err)
+		}
+	})
+}
+
+// firstError receives until an error comes.
+func firstError(t *testing.T, q dataplane.Queue) error {
+	t.Helper()
+	var f [1]packet.Frame
+	for range 2 * emptyPerCheck {
+		if _, err := q.Receive(f[:]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func TestClosedQueue(t *testing.T) {
+	modes(t, func(t *testing.T, m Mode) {
+		dir, _ := pair(t)
+		q := dir.open(Config{Interface: "d0", Mode: m, RingSlots: 8}, 1)[0]
+		if err := q.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if err := q.Close(); err != nil {
+			t.Errorf("second Close: %v", err)
+		}
+		if err := firstError(t, q); err != errClosed {
+			t.Errorf("Receive says %v, want %v", err, errClosed)
+		}
+		if _, err := q.Transmit([]*packet.Frame{ownFrame(testFrame(100, 1))}); err != errClosed {
+			t.Errorf("Transmit says %v, want %v", err, errClosed)
+		}
+		if _, err := q.Stats(); err != errClosed {
+			t.Errorf("Stats says %v, want %v", err, errClosed)
+		}
+		q.Release()
+	})
+}
+
+// The sizes and places the ring code counts on, asked of the running kernel where it
+// can be asked.
+func TestKernelLayout(t *testing.T) {
+	var h unix.Tpacket2Hdr
+	for name, p := range map[string][2]uintptr{
+		"sizeof(tpacket2_hdr)":      {unsafe.Sizeof(h), slotAddr},
+		"tp_len":                    {unsafe.Offsetof(h.Len), 4},
+		"tp_snaplen":                {unsafe.Offsetof(h.Snaplen), 8},
+		"tp_mac":                    {unsafe.Offsetof(h.Mac), 12},
+		"tp_vlan_tci":               {unsafe.Offsetof(h.Vlan_tci), 24},
+		"tp_vlan_tpid":              {unsafe.Offsetof(h.Vlan_tpid), 26},
+		"sll_pkttype":               {slotAddr + unsafe.Offsetof(unix.RawSockaddrLinklayer{}.Pkttype), slotPkt},
+		"sizeof(sockaddr_ll)":       {unsafe.Sizeof(unix.RawSockaddrLinklayer{}), 20},
+		"sizeof(tpacket_auxdata)":   {unsafe.Sizeof(unix.TpacketAuxdata{}), 20},
+		"auxdata behind cmsghdr":    {unsafe.Offsetof(auxMsg{}.data), uintptr(unix.CmsgLen(0))},
+		"CMSG_SPACE of auxdata":     {unsafe.Sizeof(auxMsg{}), uintptr(unix.CmsgSpace(20))},
+		"TP_STATUS_VLAN_VALID":      {statusVLANValid, unix.TP_STATUS_VLAN_VALID},
+		"TP_STATUS_VLAN_TPID_VALID": {statusVLANTPIDValid, unix.TP_STATUS_VLAN_TPID_VALID},
+		"PACKET_OUTGOING":           {kindOutgoing, unix.PACKET_OUTGOING},
+	} {
+		if p[0] != p[1] {
+			t.Errorf("%s is %d, want %d", name, p[0], p[1])
+		}
+	}
+	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	// getsockopt(PACKET_HDRLEN) takes a version and gives the size of its header.
+	val, size := uint32(unix.TPACKET_V2), uint32(4)
+	if _, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.SOL_PACKET, unix.PACKET_HDRLEN,
+		uintptr(unsafe.Pointer(&val)), uintptr(unsafe.Pointer(&size)), 0); errno != 0 {
+		t.Fatal(errno)
+	}
+	if val != slotAddr {
+		t.Errorf("the kernel's tpacket2_hdr has %d bytes, want %d", val, slotAddr)
+	}
+	if err := setAll(fd, []option{{"PACKET_VNET_HDR", unix.PACKET_VNET_HDR, 1}}); err != nil {
+		t.Fatal(err)
+	}
+	// PACKET_VNET_HDR_SZ gives the size of the vnet header in use.
+	if n, err := unix.GetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_VNET_HDR_SZ); n != vnetLen || err != nil {
+		t.Errorf("the kernel's virtio_net_hdr has %d bytes (%v), want %d", n, err, vnetLen)
+	}
+}
+
+// shrink halves while memory is refused, stops at its floor, and passes other errors on.
+func TestShrink(t *testing.T) {
+	for _, c := range []struct {
+		slots, fits, want int
+		fail              error
+	}{
+		{512, 512, 512, nil},
+		{512, 200, 128, nil},
+		{512, 64, 64, nil},
+		{512, 8, 64, unix.ENOMEM},
+		{16, 8, 16, unix.ENOMEM}, // asked for few: not fewer
+		{1000, 300, 256, nil},    // 1000, 504, 256
+	} {
+		got, err := shrink(c.slots, func(n int) error {
+			if n%blockSlots != 0 {
+				t.Errorf("tried %d slots, not whole blocks", n)
+			}
+			if n > c.fits {
+				return unix.ENOMEM
+			}
+			return nil
+		})
+		if got != c.want || err != c.fail {
+			t.Errorf("shrink(%d) with memory for %d = %d, %v; want %d, %v", c.slots, c.fits, got, err, c.want, c.fail)
+		}
+	}
+	tries := 0
+	if _, err := shrink(512, func(int) error { tries++; return unix.EINVAL }); err != unix.EINVAL || tries != 1 {
+		t.Errorf("EINVAL: %v after %d tries, want it after one", err, tries)
+	}
+}

@@ -1,0 +1,182 @@
+package afpacket
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"sync/atomic"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dirigo-lb/dirigo/packet"
+)
+
+// A slot of a TPACKET_V2 ring, as tpacket_rcv in net/packet/af_packet.c lays it out:
+//
+//	0            32              52        tp_mac-10        tp_mac  tp_net
+//	tpacket2_hdr sockaddr_ll     reserve   virtio_net_hdr   Ethernet IP ...
+//
+// tp_net is TPACKET_ALIGN(TPACKET2_HDRLEN + 16) + tp_reserve + vnetLen for an Ethernet
+// header of 14 bytes. The frame's buffer begins behind tpacket2_hdr: the address is read
+// before the frame is lent, so its room serves as headroom.
+const (
+	slotAddr   = 32                  // sizeof(struct tpacket2_hdr), already aligned
+	slotPkt    = slotAddr + 10       // sll_pkttype: after family, protocol, ifindex, hatype
+	slotNet    = (52 + 16 + 15) / 16 // TPACKET2_HDRLEN is 32 + sizeof(struct sockaddr_ll), 20
+	ethLen     = 14                  // Ethernet II header
+	frameStart = packet.Headroom + vnetLen
+
+	// slotReserve makes room for frameStart bytes and puts the IP header on a multiple
+	// of 16 bytes.
+	slotReserve = 16*((frameStart+ethLen+slotAddr+15)/16) - 16*slotNet - vnetLen
+)
+
+// minRingSlots is where a queue stops asking for less memory.
+const minRingSlots = 64
+
+// ring receives from a TPACKET_V2 ring.
+//
+// Slots are used in order. Those in [rel, rel+taken) belong to the director, taken of
+// them, whether lent or skipped; all others belong to the kernel, which stops at the
+// first slot it does not own and counts drops until that one is released.
+type ring struct {
+	core
+	mem   []byte // the mapped ring; a slot never crosses a block, blocks are adjacent
+	size  int    // bytes of a slot
+	slots int
+	next  int // offset of the slot to look at next
+	rel   int // offset of the first slot taken
+	taken int
+	lent  bool // some of the slots taken are lent
+}
+
+// newRing gives c's receive socket its ring, with fewer slots than cfg says when memory
+// is short.
+func newRing(c core, cfg Config) (*ring, error) {
+	r := &ring{core: c, size: roundUp(cfg.SlotSize, os.Getpagesize()/blockSlots)}
+	var err error
+	r.slots, err = shrink(roundUp(cfg.RingSlots, blockSlots), func(slots int) error {
+		return unix.SetsockoptTpacketReq(c.fd, unix.SOL_PACKET, unix.PACKET_RX_RING, &unix.TpacketReq{
+			Block_size: uint32(r.size * blockSlots),
+			Block_nr:   uint32(slots / blockSlots),
+			Frame_size: uint32(r.size),
+			Frame_nr:   uint32(slots),
+		})
+	})
+	if err != nil {
+		return nil, fmt.Errorf("PACKET_RX_RING of %d slots of %d bytes: %w", r.slots, r.size, err)
+	}
+	r.mem, err = unix.Mmap(c.fd, 0, r.slots*r.size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	if err != nil {
+		return nil, fmt.Errorf("map ring of %d bytes: %w", r.slots*r.size, err)
+	}
+	return r, nil
+}
+
+// shrink calls try with slots, and while memory is refused with half as many, down to
+// minRingSlots. It returns the last number tried.
+func shrink(slots int, try func(int) error) (int, error) {
+	for {
+		err := try(slots)
+		half := roundUp(slots/2, blockSlots)
+		if !errors.Is(err, unix.ENOMEM) || half < minRingSlots {
+			return slots, err
+		}
+		slots = half
+	}
+}
+
+// Slots is how many frames the ring holds; fewer than configured when memory was short.
+func (r *ring) Slots() int { return r.slots }
+
+// Receive lends what waits in the ring. Frames that are not the port's or not whole are
+// skipped and counted.
+func (r *ring) Receive(frames []packet.Frame) (int, error) {
+	n := 0
+	for n < len(frames) && r.taken < r.slots {
+		slot := r.mem[r.next : r.next+r.size : r.next+r.size]
+		h := slotHeader(slot)
+		// The load orders the reads of the slot behind the kernel's last write to it.
+		status := atomic.LoadUint32(&h.Status)
+		if status&unix.TP_STATUS_USER == 0 {
+			break
+		}
+		r.taken++
+		if r.next += r.size; r.next == len(r.mem) {
+			r.next = 0
+		}
+		if v := readSlot(slot, h, status, &frames[n]); v == lent {
+			n++
+		} else {
+			r.skips.count(v)
+		}
+	}
+	if n > 0 {
+		r.lent, r.down = true, false
+		return n, nil
+	}
+	if !r.lent {
+		r.Release() // nothing but skipped slots: the caller has nothing to release
+	}
+	return 0, r.nothing()
+}
+
+// Release gives the slots taken so far back to the kernel, and no other: the first slot
+// behind them may already hold a frame.
+func (r *ring) Release() {
+	for ; r.taken > 0; r.taken-- {
+		atomic.StoreUint32(&slotHeader(r.mem[r.rel:]).Status, unix.TP_STATUS_KERNEL)
+		if r.rel += r.size; r.rel == len(r.mem) {
+			r.rel = 0
+		}
+	}
+	r.lent = false
+}
+
+// Close unmaps the ring and closes the sockets. Frames lent before are gone; touching
+// them is a fault.
+func (r *ring) Close() error {
+	var err error
+	if r.mem != nil {
+		err = unix.Munmap(r.mem)
+	}
+	r.mem, r.slots, r.taken = nil, 0, 0
+	return errors.Join(err, r.closeSockets())
+}
+
+// slotHeader is the header at the beginning of slot: struct tpacket2_hdr,
+// linux/if_packet.h.
+func slotHeader(slot []byte) *unix.Tpacket2Hdr {
+	return (*unix.Tpacket2Hdr)(unsafe.Pointer(unsafe.SliceData(slot)))
+}
+
+// readSlot makes f the frame in slot, whose header is h and whose status was read
+// before. A header that points outside the slot is refused: the memory is shared, and
+// a kernel's mistake must not become a wild read.
+func readSlot(slot []byte, h *unix.Tpacket2Hdr, status uint32, f *packet.Frame) verdict {
+	a := about{
+		status:  status,
+		length:  h.Len,
+		snaplen: h.Snaplen,
+		tci:     h.Vlan_tci,
+		tpid:    h.Vlan_tpid,
+		kind:    slot[slotPkt],
+	}
+	if v := a.judge(); v != lent {
+		return v
+	}
+	mac := uint64(h.Mac)
+	end := mac + uint64(a.snaplen)
+	if mac < slotAddr+frameStart || end > uint64(len(slot)) || a.snaplen < ethLen {
+		return skipMalformed
+	}
+	f.Buf = slot[slotAddr:]
+	f.Start, f.End = uint32(mac)-slotAddr, uint32(end)-slotAddr
+	f.L2 = true
+	f.Vnet = getVnet(slot[mac-vnetLen : mac])
+	if f.Vnet.GSOType != packet.VnetGSONone {
+		f.Vnet.HdrLen = headerLen(slot[mac:end], f.Vnet)
+	}
+	return lent
+}

@@ -1,0 +1,179 @@
+package dataplane
+
+import (
+	"github.com/dirigo-lb/dirigo/conf"
+	"github.com/dirigo-lb/dirigo/encap"
+	"github.com/dirigo-lb/dirigo/packet"
+)
+
+// forward sends a client's packet to the server that a names, by its method. The order
+// of the checks decides which ICMP error a client sees: route, TTL, MTU
+// (__ip_vs_get_out_rt and the transmitters of ip_vs_xmit.c).
+func (w *Worker) forward(f *packet.Frame, a *action) (Verdict, Reason) {
+	to := a.addr
+	rt := w.table.route(to)
+	switch {
+	case rt == nil || rt.kind == Unreachable:
+		w.sendICMP(f, f.Flow.Dst, icmpHostUnreachable, 0)
+		return Drop, NoRoute
+	case rt.kind == ToHost || a.method == conf.Local:
+		return w.toHost(f, a)
+	}
+	var tunnel encap.Tunnel
+	mtu := int(rt.mtu)
+	if a.method == conf.Tunnel {
+		tunnel = a.server.rules.Load().tunnel
+		tunnel.Src, tunnel.PMTUDisc = w.table.source(rt, tunnel.V6), w.table.sysctl.PMTUDisc
+		mtu -= encap.Overhead(&tunnel)
+		if least := 68; mtu < least || tunnel.V6 && mtu < 1280 { // RFC 791; RFC 8200
+			return Drop, TunnelTooSmall
+		}
+	}
+	vip := f.Flow.Dst
+	if f.TTL <= 1 {
+		w.sendICMP(f, vip, icmpTimeExceeded, 0)
+		return Drop, TTLExceeded
+	}
+	encap.DecTTL(f)
+	if w.refusesSize(f, a.method, mtu) {
+		w.sendICMP(f, vip, icmpTooBig, uint32(mtu))
+		return Drop, TooBig
+	}
+	switch a.method {
+	case conf.NAT:
+		encap.Dest(f, a.addr, a.port)
+	case conf.Tunnel:
+		return w.tunnel(f, &tunnel, rt)
+	}
+	return w.emit(f, rt, to, methodReason[a.method])
+}
+
+// refusesSize reports whether a packet is longer than mtu and may not be cut. With
+// pmtu_disc off a tunnel takes anything of IPv4 and cuts the outer packet.
+func (w *Worker) refusesSize(f *packet.Frame, method conf.Forward, mtu int) bool {
+	if !encap.TooBig(f, mtu) {
+		return false
+	}
+	return f.DF && !(method == conf.Tunnel && !f.Flow.V6 && !w.table.sysctl.PMTUDisc)
+}
+
+// stopsReply reports whether ip_forward would stop a server's packet before the hook
+// that translates it: its TTL is spent, or it is too long for its way out and may not
+// be cut. Such a packet does not count for its connection.
+func (w *Worker) stopsReply(f *packet.Frame) bool {
+	rt := w.table.route(f.Flow.Dst)
+	return f.TTL <= 1 || rt != nil && rt.kind == Unicast && f.DF && encap.TooBig(f, int(rt.mtu))
+}
+
+// answer sends a server's packet to the client with the virtual service as its source.
+// Only NAT needs that; answers of other methods that come by here are none of ours.
+func (w *Worker) answer(f *packet.Frame, a *action) (Verdict, Reason) {
+	if a.method != conf.NAT {
+		return Pass, ReplyUntouched
+	}
+	rt := w.table.route(f.Flow.Dst)
+	if rt == nil || rt.kind != Unicast {
+		return Drop, NoRoute
+	}
+	if f.TTL <= 1 {
+		w.sendICMP(f, w.ownAddr(f), icmpTimeExceeded, 0)
+		return Drop, TTLExceeded
+	}
+	if f.DF && encap.TooBig(f, int(rt.mtu)) {
+		w.sendICMP(f, w.ownAddr(f), icmpTooBig, rt.mtu)
+		return Drop, TooBig
+	}
+	encap.DecTTL(f)
+	encap.Source(f, a.addr, a.port)
+	return w.emit(f, rt, f.Flow.Dst, ForwardReply)
+}
+
+// toHost delivers a packet to the director's own host by the port that leads there:
+// with the server's address and port for NAT, unchanged for the other methods
+// (forwarding to a local node knows neither TTL nor MTU).
+func (w *Worker) toHost(f *packet.Frame, a *action) (Verdict, Reason) {
+	if w.table.hostPort < 0 {
+		return Drop, NoHostPort
+	}
+	if a.method == conf.NAT {
+		encap.Dest(f, a.addr, a.port)
+	}
+	return w.send(f, uint16(w.table.hostPort), packet.Addr{}, ForwardLocal)
+}
+
+// tunnel wraps a packet and sends it. A super-frame is cut first: no link can be told
+// how to cut one behind an outer header.
+func (w *Worker) tunnel(f *packet.Frame, t *encap.Tunnel, rt *route) (Verdict, Reason) {
+	if !encap.NeedsSegmenting(f, true, true) {
+		return w.wrap(f, t, rt)
+	}
+	if !w.seg.Reset(f) {
+		return Drop, NotSegmented
+	}
+	v, r := Send, ForwardTunnel
+	for {
+		dst := w.arena.frame(w.seg.Size())
+		if !w.seg.Next(dst) {
+			return v, r
+		}
+		dst.Port = f.Port
+		if sv, sr := w.wrap(dst, t, rt); sv != Send {
+			v, r = sv, sr
+		}
+	}
+}
+
+func (w *Worker) wrap(f *packet.Frame, t *encap.Tunnel, rt *route) (Verdict, Reason) {
+	*w.ipID++
+	if !encap.Encapsulate(f, t, *w.ipID) {
+		return Drop, NotEncapsulated
+	}
+	return w.emit(f, rt, t.Dst, ForwardTunnel)
+}
+
+// emit sends a finished packet along rt, the route of address to, in fragments where it
+// is too long (what must not be cut has been refused before).
+func (w *Worker) emit(f *packet.Frame, rt *route, to packet.Addr, reason Reason) (Verdict, Reason) {
+	hop := rt.via
+	if rt.onLink {
+		hop = to
+	}
+	if !encap.TooBig(f, int(rt.mtu)) {
+		return w.send(f, rt.port, hop, reason)
+	}
+	if !w.frag.Reset(f, int(rt.mtu), true) {
+		return Drop, TooBig
+	}
+	v, r := Send, reason
+	for {
+		dst := w.arena.frame(w.frag.Size())
+		if !w.frag.Next(dst) {
+			return v, r
+		}
+		dst.Port = f.Port
+		if sv, sr := w.send(dst, rt.port, hop, reason); sv != Send || sr != reason {
+			v, r = sv, sr
+		}
+	}
+}
+
+// source is the address the director uses on its way along rt, for outer headers and
+// queries: the route's own, else the port's.
+func (t *Table) source(rt *route, v6 bool) packet.Addr {
+	switch p := &t.ports[rt.port]; {
+	case rt.src != (packet.Addr{}) && rt.src.Is4() != v6:
+		return rt.src
+	case v6:
+		return p.addr6
+	default:
+		return p.addr4
+	}
+}
+
+// ownAddr is the director's address on the port a frame came in by.
+func (w *Worker) ownAddr(f *packet.Frame) packet.Addr {
+	if f.Flow.V6 {
+		return w.table.ports[f.Port].addr6
+	}
+	return w.table.ports[f.Port].addr4
+}

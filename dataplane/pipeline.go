@@ -1,0 +1,209 @@
+package dataplane
+
+import (
+	"github.com/dirigo-lb/dirigo/conf"
+	"github.com/dirigo-lb/dirigo/conntrack"
+	"github.com/dirigo-lb/dirigo/packet"
+)
+
+// process is the journey of one frame: it ends in one verdict with one reason. What it
+// sends is in the worker's transmit lists, which the end of the batch flushes.
+//
+// Like the kernel's hooks it offers every packet first to the connection a server's
+// answer would belong to, then to the client's (ip_vs_out, then ip_vs_in).
+func (w *Worker) process(f *packet.Frame) (Verdict, Reason) {
+	if bad := f.Parse(); bad != packet.None {
+		return w.notPacket(f, bad)
+	}
+	w.explainFlow(f)
+	if v, r, done := w.notBalanced(f); done {
+		return v, r
+	}
+	if a, ok := w.reply(f); ok {
+		return w.answer(f, &a)
+	}
+	a, found, v, r := w.established(f)
+	if !found && r == noReason {
+		if a, v, r = w.schedule(f); r != noReason {
+			return v, r
+		}
+		found = true
+	}
+	if !found {
+		return v, r
+	}
+	return w.forward(f, &a)
+}
+
+// noReason says that a stage has not decided.
+const noReason = Reasons
+
+// action is what the tables decided for a packet, copied out of the entry so that its
+// shard is unlocked before the packet is rewritten.
+type action struct {
+	addr   packet.Addr // the end to put in place of the packet's destination (or, for answers, source)
+	port   uint16
+	method conf.Forward
+	server *Server // nil for an entry bound to none
+}
+
+// reply finds the connection of a packet from a server and takes the packet's effect
+// on it (handle_response).
+func (w *Worker) reply(f *packet.Frame) (a action, ok bool) {
+	fl := &f.Flow
+	s, h := w.conns.Lock(fl.Proto, &fl.Dst, fl.DstPort, w.tick)
+	r := s.Out(h, &conntrack.Key{Client: fl.Dst, ClientPort: fl.DstPort, Other: fl.Src, OtherPort: fl.SrcPort, Proto: fl.Proto, V6: fl.V6})
+	if r == 0 {
+		s.Unlock()
+		return a, false
+	}
+	c := s.At(r)
+	a = action{addr: c.Virtual, port: c.VirtualPort, method: conf.Forward(c.Method()), server: w.serverOf(c)}
+	if a.method == conf.NAT && w.stopsReply(f) {
+		s.Unlock()
+		return a, true
+	}
+	w.advance(s, r, c, conntrack.Output, f, a.server)
+	w.explainConn(c)
+	s.Unlock()
+	if a.server != nil && a.server.Available.Load() {
+		k := w.count.at(a.server.ID)
+		k.OutPkts++
+		k.OutBytes += uint64(f.IPLen())
+	}
+	return a, true
+}
+
+// established finds the connection of a packet from a client and takes the packet's
+// effect on it. With r == noReason and found false the packet has none and may open one.
+func (w *Worker) established(f *packet.Frame) (a action, found bool, v Verdict, reason Reason) {
+	fl := &f.Flow
+	k := conntrack.Key{Client: fl.Src, ClientPort: fl.SrcPort, Other: fl.Dst, OtherPort: fl.DstPort, Proto: fl.Proto, V6: fl.V6}
+	s, h := w.conns.Lock(fl.Proto, &fl.Src, fl.SrcPort, w.tick)
+	defer s.Unlock()
+	r := s.In(h, &k)
+	if r == 0 {
+		return a, false, Pass, noReason
+	}
+	c := s.At(r)
+	server := w.serverOf(c)
+	if w.opensAnew(f, c, server) {
+		s.Expire(r, w.tick)
+		return a, false, Pass, noReason
+	}
+	if server != nil && !server.Available.Load() {
+		if !w.table.sysctl.ExpireNodestConn {
+			w.explainConn(c)
+			return a, false, Drop, ServerGone
+		}
+		s.Expire(r, w.tick)
+		return a, false, Pass, noReason
+	}
+	w.fromClient(s, r, c, f, server)
+	return w.actionOf(c, server), true, Pass, noReason
+}
+
+func (w *Worker) actionOf(c *conntrack.Conn, server *Server) action {
+	return action{addr: c.Dest, port: c.DestPort, method: conf.Forward(c.Method()), server: server}
+}
+
+// fromClient counts a client's packet for its connection and moves the state on.
+func (w *Worker) fromClient(s *conntrack.Shard, r conntrack.Ref, c *conntrack.Conn, f *packet.Frame, server *Server) {
+	if server != nil {
+		k := w.count.at(server.ID)
+		k.InPkts++
+		k.InBytes += uint64(f.IPLen())
+	}
+	w.advance(s, r, c, conntrack.Input, f, server)
+	if c.InPkts != ^uint32(0) {
+		c.InPkts++
+	}
+	w.explainConn(c)
+}
+
+// opensAnew says whether a packet that begins a connection must not be taken for one
+// of the old entry c (is_new_conn and is_new_conn_expected in ip_vs_core.c).
+func (w *Worker) opensAnew(f *packet.Frame, c *conntrack.Conn, server *Server) bool {
+	if f.Flow.Proto != packet.TCP || f.TCPFlags&packet.SYN == 0 {
+		return false
+	}
+	if w.table.sysctl.ExpireNodestConn && server != nil && server.Weight.Load() == 0 {
+		return true
+	}
+	mode := w.table.sysctl.ConnReuseMode
+	if mode == 0 || c.Parent() != 0 {
+		return false
+	}
+	switch c.State {
+	case conntrack.TCPTimeWait, conntrack.TCPClose:
+		return true
+	case conntrack.TCPFinWait:
+		return mode&2 != 0 && c.Flags&conntrack.FlagNoOutput != 0
+	}
+	return false
+}
+
+// advance moves a connection's state and timer, the counts of its server and the
+// assurance of its template.
+func (w *Worker) advance(s *conntrack.Shard, r conntrack.Ref, c *conntrack.Conn, dir conntrack.Direction, f *packet.Frame, server *Server) {
+	if ch := c.Advance(dir, f.TCPFlags, &w.table.timeouts); ch != 0 {
+		if server != nil {
+			server.moved(ch)
+		}
+		if ch&conntrack.Answered != 0 && c.Parent() != 0 {
+			w.conns.At(c.Parent()).Assure()
+		}
+	}
+	s.Touch(r, w.tick)
+}
+
+// serverOf is the server an entry is bound to, nil if none.
+func (w *Worker) serverOf(c *conntrack.Conn) *Server {
+	if c.Server == conntrack.NoServer {
+		return nil
+	}
+	return (*w.plane.servers.Load())[c.Server]
+}
+
+// notPacket is the end of a frame without a well-formed IP packet.
+func (w *Worker) notPacket(f *packet.Frame, bad packet.Bad) (Verdict, Reason) {
+	switch bad {
+	case packet.ARP:
+		return w.neighbor(f)
+	case packet.NotIP:
+		return Pass, NotIP
+	}
+	return Drop, badReason[bad]
+}
+
+// notBalanced sorts out what never reaches a connection: other hosts' frames,
+// neighbour discovery, ICMP, fragments and protocols without ports.
+func (w *Worker) notBalanced(f *packet.Frame) (Verdict, Reason, bool) {
+	port := &w.table.ports[f.Port]
+	if f.L2 && f.DstMAC() != port.MAC {
+		if f.Flow.Proto == packet.ICMPv6 && !f.Fragment() { // solicitations come by multicast
+			if v, r, done := w.icmp(f); done {
+				return v, r, true
+			}
+		}
+		return Pass, NotForUs, true
+	}
+	if f.Fragment() {
+		if w.table.ours(f) {
+			return Drop, Fragment, true
+		}
+		return Pass, Fragment, true
+	}
+	switch f.Flow.Proto {
+	case packet.TCP, packet.UDP:
+		return Pass, noReason, false
+	case packet.ICMP, packet.ICMPv6:
+		if v, r, done := w.icmp(f); done {
+			return v, r, true
+		}
+	}
+	return Pass, NotBalanced, true
+}
+
+// ours reports whether a packet is addressed to a virtual service's address.
+func (t *Table) ours(f *packet.Frame) bool { return t.vips[f.Flow.Dst] }

@@ -1,0 +1,98 @@
+package dataplane
+
+import "github.com/dirigo-lb/dirigo/packet"
+
+// Verdict says what became of a frame.
+type Verdict uint8
+
+const (
+	Pass  Verdict = iota // not ours: the host has its own copy and does what it likes
+	Send                 // rewritten and handed to a port, or kept until its next hop is resolved
+	Taken                // answered here: ARP, NDP, ICMP echo to a VIP
+	Drop                 // ours, and ends here
+)
+
+var verdictNames = [...]string{"pass", "send", "taken", "drop"}
+
+func (v Verdict) String() string { return verdictNames[v] }
+
+// Reason says why. Every frame ends with exactly one; it is the counter's name, the
+// metric's label, the trace's word and a test's expectation.
+type Reason uint8
+
+const (
+	// Send
+	ForwardNAT Reason = iota
+	ForwardDR
+	ForwardTunnel
+	ForwardLocal
+	ForwardReply // a server's answer, with the virtual service as its source
+	Resolving    // waits for the next hop's link address
+
+	// Taken
+	AnsweredEcho
+	Neighbor // an ARP or NDP frame, consumed by the neighbour cache
+
+	// Pass
+	NotIP
+	NotForUs     // another link address
+	NotBalanced  // a protocol that is never scheduled
+	NoService    // nothing listens there
+	NoConnection // belongs to no connection and may not open one: TCP without SYN, or with RST
+	FTPData      // source port 20 (ip_vs_schedule), or a port of an FTP service other than 21
+	ReplyUntouched
+
+	// Drop: what was wrong with the frame
+	Short
+	BadVersion
+	BadHeaderLen
+	BadLength
+	BadIPChecksum
+	ShortTransport
+	BadTransport
+
+	// Drop: what stood in the way
+	Fragment
+	ICMPError
+	NoDestination   // no server is available; the client is told port unreachable
+	PortMismatch    // the service's port is another and nothing sticks clients together
+	ServerGone      // its connection's server was removed
+	TableFull       // conntrack.ErrFull
+	TTLExceeded     // the sender is told
+	TooBig          // with DF; the sender is told
+	NoRoute         // the sender is told host unreachable
+	Unroutable      // the route says blackhole, unreachable or prohibit
+	NoHostPort      // a local server, and no port leads to the host
+	TunnelTooSmall  // the tunnel's MTU is below the family's least
+	NotEncapsulated // no headroom or a method that cannot carry this family
+	NeighborFailed  // the next hop does not answer; or its queue is full
+	TransmitFailed  // the port took no more
+	NotSegmented    // a super-frame of a kind that cannot be split
+	Loop            // the frame would leave as it came in: same addresses, same port
+	Reasons         // their number
+)
+
+var reasonNames = [Reasons]string{
+	ForwardNAT: "forward_nat", ForwardDR: "forward_dr", ForwardTunnel: "forward_tunnel",
+	ForwardLocal: "forward_local", ForwardReply: "forward_reply", Resolving: "resolving",
+	AnsweredEcho: "answered_echo", Neighbor: "neighbor",
+	NotIP: "not_ip", NotForUs: "not_for_us", NotBalanced: "not_balanced", NoService: "no_service",
+	NoConnection: "no_connection", FTPData: "ftp_data", ReplyUntouched: "reply_untouched",
+	Short: "short", BadVersion: "bad_version", BadHeaderLen: "bad_header_len", BadLength: "bad_length",
+	BadIPChecksum: "bad_ip_checksum", ShortTransport: "short_transport", BadTransport: "bad_transport",
+	Fragment: "fragment", ICMPError: "icmp_error",
+	NoDestination: "no_dest", PortMismatch: "port_mismatch", ServerGone: "server_gone", TableFull: "table_full",
+	TTLExceeded: "ttl_exceeded", TooBig: "too_big", NoRoute: "no_route", Unroutable: "unroutable",
+	NoHostPort: "no_host_port", TunnelTooSmall: "tunnel_too_small", NotEncapsulated: "not_encapsulated",
+	NeighborFailed: "neighbor_failed", TransmitFailed: "transmit_failed", NotSegmented: "not_segmented",
+	Loop: "loop",
+}
+
+func (r Reason) String() string { return reasonNames[r] }
+
+// badReason turns the parser's finding into ours: packet knows bytes, not counters.
+var badReason = [...]Reason{
+	packet.Short: Short, packet.NotIP: NotIP, packet.ARP: Neighbor, packet.BadVersion: BadVersion,
+	packet.BadHeaderLen: BadHeaderLen, packet.BadLength: BadLength, packet.BadIPChecksum: BadIPChecksum,
+	packet.ShortTransport: ShortTransport, packet.BadTransport: BadTransport,
+}

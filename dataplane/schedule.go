@@ -1,0 +1,206 @@
+package dataplane
+
+import (
+	"encoding/binary"
+
+	"github.com/dirigo-lb/dirigo/conf"
+	"github.com/dirigo-lb/dirigo/conntrack"
+	"github.com/dirigo-lb/dirigo/packet"
+	"github.com/dirigo-lb/dirigo/sched"
+)
+
+// schedule is for a packet without a connection: find its service, let the template or
+// the scheduler name a server, and make the entry (tcp_conn_schedule, ip_vs_schedule).
+// With r == noReason the packet goes on with action a.
+func (w *Worker) schedule(f *packet.Frame) (a action, v Verdict, r Reason) {
+	t := w.table
+	if f.Flow.Proto == packet.TCP {
+		if f.TCPFlags&packet.RST != 0 || f.TCPFlags&packet.SYN == 0 && !t.sysctl.SloppyTCP {
+			return a, Pass, NoConnection
+		}
+	}
+	svc, mark := t.service(f)
+	if svc == nil {
+		return a, Pass, NoService
+	}
+	rules := svc.rules.Load()
+	w.explainService(rules)
+	if f.Flow.SrcPort == ftpDataPort {
+		return a, Pass, FTPData
+	}
+	var server *Server
+	var parent template
+	port := f.Flow.DstPort
+	if rules.persistent {
+		server, parent, r = w.sticky(f, svc, rules, mark)
+		if r != noReason {
+			return w.leave(f, svc, r)
+		}
+		if port == svc.Key.Port && server.Port != 0 {
+			port = server.Port
+		}
+	} else {
+		if svc.Key.Fwmark == 0 && port != svc.Key.Port {
+			return w.leave(f, svc, PortMismatch)
+		}
+		if server = w.pick(f, rules); server == nil {
+			return w.leave(f, svc, NoDestination)
+		}
+		if server.Port != 0 {
+			port = server.Port
+		}
+	}
+	return w.connect(f, rules, server, parent, port)
+}
+
+// pick asks the scheduler.
+func (w *Worker) pick(f *packet.Frame, rules *serviceRules) *Server {
+	w.request = sched.Request{Src: f.Flow.Src, Dst: f.Flow.Dst, SrcPort: f.Flow.SrcPort, Proto: f.Flow.Proto, V6: f.Flow.V6, Now: w.now}
+	s := rules.sched.Pick(&w.request)
+	if s == nil {
+		return nil
+	}
+	w.explainPick(rules.schedName)
+	return (*w.plane.servers.Load())[s.ID]
+}
+
+// connect makes the connection's entry and takes the packet as its first.
+func (w *Worker) connect(f *packet.Frame, rules *serviceRules, server *Server, parent template, port uint16) (a action, v Verdict, r Reason) {
+	sr := server.rules.Load()
+	fl := &f.Flow
+	c := conntrack.Conn{
+		Client: fl.Src, ClientPort: fl.SrcPort, Virtual: fl.Dst, VirtualPort: fl.DstPort,
+		Dest: server.Addr, DestPort: port, Proto: fl.Proto, Server: server.ID,
+		Flags: sr.flags(), Timeout: conntrack.Initial,
+	}
+	if fl.V6 {
+		c.Flags |= conntrack.FlagV6
+	}
+	if rules.onePacket && fl.Proto == packet.UDP {
+		// Bound only while it passes: nothing to look up later, nothing to expire.
+		k := w.count.at(server.ID)
+		k.Conns++
+		k.InPkts++
+		k.InBytes += uint64(f.IPLen())
+		server.bind(&c)
+		server.unbind(&c)
+		parent.release(w)
+		w.explainConn(&c)
+		return w.actionOf(&c, server), Pass, noReason
+	}
+	s, h := w.conns.Lock(fl.Proto, &fl.Src, fl.SrcPort, w.tick)
+	defer s.Unlock()
+	defer parent.release(w)
+	k := conntrack.Key{Client: fl.Src, ClientPort: fl.SrcPort, Other: fl.Dst, OtherPort: fl.DstPort, Proto: fl.Proto, V6: fl.V6}
+	if ref := s.In(h, &k); ref != 0 && w.tick.Before(s.At(ref).Expires()) {
+		// Another worker was first with a packet of this flow (not the old entry that
+		// this one replaces: that one's time is over).
+		e := s.At(ref)
+		server = w.serverOf(e)
+		w.fromClient(s, ref, e, f, server)
+		return w.actionOf(e, server), Pass, noReason
+	}
+	ref, err := s.Insert(h, &c, parent.ref, w.tick)
+	if err != nil {
+		return a, Drop, TableFull
+	}
+	w.count.at(server.ID).Conns++
+	server.bind(&c)
+	e := s.At(ref)
+	w.fromClient(s, ref, e, f, server)
+	return w.actionOf(e, server), Pass, noReason
+}
+
+// template is a persistence template held as a parent: its Children count has been
+// raised, so that it cannot expire before the child is in place.
+type template struct{ ref conntrack.Ref }
+
+func (t template) release(w *Worker) {
+	if t.ref != 0 {
+		w.conns.Release(t.ref)
+	}
+}
+
+// sticky finds or makes the client's template (ip_vs_sched_persist) and returns its
+// server. The template's server is used whatever its weight or load.
+func (w *Worker) sticky(f *packet.Frame, svc *Service, rules *serviceRules, mark uint32) (server *Server, parent template, r Reason) {
+	fl := &f.Flow
+	k := conntrack.Key{Proto: fl.Proto, V6: fl.V6, Other: fl.Dst}
+	for i := range k.Client {
+		k.Client[i] = fl.Src[i] & rules.mask[i]
+	}
+	same := fl.DstPort == svc.Key.Port
+	switch {
+	case svc.Key.Fwmark != 0: // one template for all that the mark gathers
+		k.Proto, k.Other = 0, markAddr(svc.Key.Fwmark, fl.V6)
+	case same && fl.DstPort != ftpPort:
+		k.OtherPort = svc.Key.Port
+	}
+	s, h := w.conns.Lock(k.Proto, &k.Client, 0, w.tick)
+	defer s.Unlock()
+	ref := s.Template(h, &k)
+	if ref != 0 {
+		server = w.serverOf(s.At(ref))
+		if server == nil || !server.Available.Load() ||
+			w.table.sysctl.ExpireQuiescentTemplate && server.Weight.Load() == 0 {
+			s.Disable(ref)
+			ref = 0
+		}
+	}
+	if ref == 0 {
+		if server = w.pick(f, rules); server == nil {
+			return nil, parent, NoDestination
+		}
+		c := conntrack.Conn{
+			Client: k.Client, Virtual: k.Other, VirtualPort: k.OtherPort, Dest: server.Addr,
+			Proto: k.Proto, Server: server.ID, Timeout: rules.timeout,
+			Flags: server.rules.Load().flags() | conntrack.FlagTemplate,
+		}
+		if fl.V6 {
+			c.Flags |= conntrack.FlagV6
+		}
+		if svc.Key.Fwmark == 0 && k.OtherPort != 0 {
+			c.DestPort = server.Port
+		}
+		var err error
+		if ref, err = s.Insert(h, &c, 0, w.tick); err != nil {
+			return nil, parent, TableFull
+		}
+		server.bind(&c)
+	} else {
+		w.explainPick("template")
+	}
+	w.conns.Hold(ref)
+	s.Touch(ref, w.tick)
+	return server, template{ref}, noReason
+}
+
+// markAddr is the virtual address of a fwmark service's template: the mark in the first
+// word of the address, as listings show it (0.0.0.1 for mark 1).
+func markAddr(mark uint32, v6 bool) (a packet.Addr) {
+	if v6 {
+		binary.BigEndian.PutUint32(a[:], mark)
+		return a
+	}
+	var b [4]byte
+	binary.BigEndian.PutUint32(b[:], mark)
+	return packet.AddrFrom4(b)
+}
+
+// leave is the end of a packet whose service has no server for it (ip_vs_leave): the
+// client is told port unreachable, also for TCP, unless the host may want it.
+func (w *Worker) leave(f *packet.Frame, svc *Service, r Reason) (action, Verdict, Reason) {
+	if r == TableFull {
+		return action{}, Drop, r
+	}
+	if svc.Key.Fwmark == 0 && svc.Key.Port == ftpPort && f.Flow.DstPort != ftpPort {
+		return action{}, Pass, FTPData
+	}
+	w.sendICMP(f, f.Flow.Dst, icmpPortUnreachable, 0)
+	return action{}, Drop, r
+}
+
+// methodReason is the reason of a packet that leaves by a method.
+var methodReason = [...]Reason{
+	conf.NAT: ForwardNAT, conf.Local: ForwardLocal, conf.Tunnel: ForwardTunnel, conf.DR: ForwardDR,
+}

@@ -1,0 +1,93 @@
+package dataplane
+
+import (
+	"net/netip"
+
+	"github.com/dirigo-lb/dirigo/conf"
+	"github.com/dirigo-lb/dirigo/conntrack"
+	"github.com/dirigo-lb/dirigo/packet"
+)
+
+// Table is everything the pipeline reads, compiled and never changed again: the workers
+// load it once per batch. Connection counts, weights and scheduler positions are in the
+// objects that it leads to and live on from one table to the next.
+type Table struct {
+	gen      uint64
+	ports    []portInfo
+	routes   []route
+	marks    []markRule
+	services map[serviceAddr]*Service
+	fwmarks  map[fwmarkKey]*Service
+	vips     map[packet.Addr]bool // addresses of services, which the director answers for
+	ftp      bool                 // some TCP service has port 21
+	port0    bool                 // some service has port 0; fwmark services count
+	hostPort int                  // index of the port that leads to the host's own stack; -1: none
+	sysctl   conf.Sysctl
+	timeouts conntrack.Timeouts
+}
+
+type portInfo struct {
+	Link
+	addr4, addr6 packet.Addr // the director's own address there; zero: none
+}
+
+type serviceAddr struct {
+	addr  packet.Addr
+	port  uint16
+	proto uint8
+	v6    bool
+}
+
+type fwmarkKey struct {
+	mark uint32
+	v6   bool
+}
+
+// ftpPort is the port of FTP control connections; unprivileged is the first port whose
+// packets may belong to an FTP service (sysctl ip_unprivileged_port_start).
+const (
+	ftpPort      = 21
+	ftpDataPort  = 20
+	unprivileged = 1024
+)
+
+// service finds the virtual service for a packet that has no connection, in the order
+// of ip_vs_service_find.
+func (t *Table) service(f *packet.Frame) (*Service, uint32) {
+	mark := t.mark(f)
+	if mark != 0 {
+		if s := t.fwmarks[fwmarkKey{mark, f.Flow.V6}]; s != nil {
+			return s, mark
+		}
+	}
+	k := serviceAddr{f.Flow.Dst, f.Flow.DstPort, f.Flow.Proto, f.Flow.V6}
+	if s := t.services[k]; s != nil {
+		return s, mark
+	}
+	if t.ftp && k.proto == packet.TCP && (k.port == ftpDataPort || k.port >= unprivileged) {
+		k.port = ftpPort
+		if s := t.services[k]; s != nil {
+			return s, mark
+		}
+	}
+	if t.port0 {
+		k.port = 0
+		return t.services[k], mark
+	}
+	return nil, mark
+}
+
+// Environment is what a table needs beside services: the ports as opened, and the
+// routes that lead out of them.
+type Environment struct {
+	Ports     []PortEnv
+	Routes    []Route
+	HostPort  int // index into Ports; -1: none
+	Neighbors []conf.Neighbor
+}
+
+// PortEnv is an opened port with the director's own addresses on it.
+type PortEnv struct {
+	Link
+	Addresses []netip.Prefix
+}

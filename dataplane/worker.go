@@ -1,0 +1,218 @@
+package dataplane
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/dirigo-lb/dirigo/conntrack"
+	"github.com/dirigo-lb/dirigo/encap"
+	"github.com/dirigo-lb/dirigo/packet"
+	"github.com/dirigo-lb/dirigo/sched"
+)
+
+const (
+	batch = 64 // frames taken from a queue at a time
+
+	// EstimatePeriod is how often workers hand over what they counted and the rate
+	// estimators take a turn (the kernel's estimation timer, 2*HZ).
+	EstimatePeriod = 2 * time.Second
+
+	// idleWait bounds the sleep of a worker without frames, so that timers go on.
+	idleWait = 50 * time.Millisecond
+)
+
+// A Worker runs frames to completion: it has one queue of each port, takes batches,
+// processes and transmits them. It shares tables with the other workers, and nothing else.
+type Worker struct {
+	id     int
+	plane  *Plane
+	conns  *conntrack.Table
+	queues []Queue // by port
+	tx     []txList
+
+	// the batch in hand
+	frames      [batch]packet.Frame
+	table       *Table
+	now         time.Duration
+	tick        conntrack.Tick
+	neighborGen uint64
+	arena       arena
+	hops        hopCache
+	seg         encap.Segmenter
+	frag        encap.Fragmenter
+	request     sched.Request
+	ipID        *uint16 // identification of the last outer header
+
+	count    counters
+	handed   time.Duration // when count was last handed over
+	stepped  time.Duration // when the neighbour cache was last stepped, worker 0 only
+	seen     atomic.Uint64 // generation of the table last used
+	ports    []PortCounters
+	observer Observer
+	trace    Trace
+	pollFDs  []int
+}
+
+// PortCounters are counts of one port.
+type PortCounters struct {
+	RxFrames, TxFrames uint64
+	TxLost             uint64 // not taken by the port
+	RxDropped          uint64 // no room in the receive ring
+}
+
+func (c *PortCounters) add(d *PortCounters) {
+	c.RxFrames += d.RxFrames
+	c.TxFrames += d.TxFrames
+	c.TxLost += d.TxLost
+	c.RxDropped += d.RxDropped
+}
+
+// txList is what waits to be transmitted by one port at the end of the batch.
+type txList struct {
+	frames  []*packet.Frame
+	reasons []Reason
+}
+
+// NewWorker makes a worker with its queue of each port, in the order of the
+// environment's ports. Workers are made before they run, and number themselves.
+func (p *Plane) NewWorker(queues []Queue) *Worker {
+	w := &Worker{
+		id: len(p.workers), plane: p, conns: p.conns, queues: queues,
+		tx: make([]txList, len(queues)), ports: make([]PortCounters, len(queues)),
+	}
+	for _, q := range queues {
+		if fd := q.FD(); fd >= 0 {
+			w.pollFDs = append(w.pollFDs, fd)
+		}
+	}
+	w.ipID = new(uint16(w.id << 12))
+	if p.resolver != nil {
+		w.ipID = &p.ipID
+	}
+	p.workers = append(p.workers, w)
+	if len(p.stats.ports) < len(queues) {
+		p.stats.ports = make([]PortCounters, len(queues))
+	}
+	return w
+}
+
+// Run processes frames until ctx ends. wait sleeps until a descriptor is readable or
+// the time is over; fail hears of a queue that stopped working, and decides: with an
+// error it ends the worker, with nil the worker goes on trying.
+func (w *Worker) Run(ctx context.Context, wait func(fds []int, timeout time.Duration) error, fail func(port int, err error) error) error {
+	for ctx.Err() == nil {
+		n, port, err := w.Turn()
+		if err != nil {
+			if err = fail(port, err); err != nil {
+				return fmt.Errorf("worker %d: %w", w.id, err)
+			}
+		}
+		if n > 0 {
+			continue
+		}
+		if err := wait(w.pollFDs, idleWait); err != nil {
+			return fmt.Errorf("worker %d: wait for frames: %w", w.id, err)
+		}
+	}
+	w.handOver()
+	return nil
+}
+
+// Turn takes one batch from each port and runs it to completion, then does what time
+// demands. It returns how many frames there were, and the first queue's error with its
+// port.
+func (w *Worker) Turn() (frames, port int, err error) {
+	w.begin()
+	for p, q := range w.queues {
+		n, rerr := q.Receive(w.frames[:])
+		if rerr != nil && err == nil {
+			port, err = p, rerr
+		}
+		for i := range w.frames[:n] {
+			f := &w.frames[i]
+			f.Port = uint16(p)
+			if w.observer != nil {
+				w.observe(f)
+				continue
+			}
+			_, reason := w.process(f)
+			w.count.reasons[reason]++
+		}
+		if n > 0 {
+			w.ports[p].RxFrames += uint64(n)
+			frames += n
+			if ferr := w.flush(); ferr != nil && err == nil {
+				port, err = p, ferr
+			}
+			q.Release()
+		}
+	}
+	w.timers()
+	return frames, port, err
+}
+
+// begin reads the clock and the table once for the batch, and expires this worker's
+// share of the connections.
+func (w *Worker) begin() {
+	w.table = w.plane.table.Load()
+	w.seen.Store(w.table.gen)
+	w.now = w.plane.clock()
+	w.neighborGen = w.plane.neighbors.Generation()
+	if tick := conntrack.TickOf(w.now); tick != w.tick {
+		w.tick = tick
+		w.conns.Advance(tick, w.id, len(w.plane.workers))
+	}
+}
+
+// timers lets the neighbour cache act and hands over the counters.
+func (w *Worker) timers() {
+	if w.id == 0 && (w.now-w.stepped >= 20*time.Millisecond || w.now < w.stepped) {
+		w.stepped = w.now
+		if outs := w.plane.neighbors.Step(w.now); len(outs) > 0 {
+			w.sendOuts(outs)
+			_ = w.flush()
+		}
+	}
+	if w.now-w.handed >= EstimatePeriod {
+		w.handed = w.now
+		w.handOver()
+	}
+}
+
+// queue adds a finished frame to a port's transmit list.
+func (w *Worker) queue(f *packet.Frame, port uint16, reason Reason) {
+	tx := &w.tx[port]
+	tx.frames = append(tx.frames, f)
+	tx.reasons = append(tx.reasons, reason)
+}
+
+// flush transmits what the batch has queued and takes the arena's frames back. What a
+// port does not take is moved from the reason it had to TransmitFailed.
+func (w *Worker) flush() (err error) {
+	for p := range w.tx {
+		tx := &w.tx[p]
+		if len(tx.frames) == 0 {
+			continue
+		}
+		n, terr := w.queues[p].Transmit(tx.frames)
+		if terr != nil && err == nil {
+			err = terr
+		}
+		w.ports[p].TxFrames += uint64(n)
+		w.ports[p].TxLost += uint64(len(tx.frames) - n)
+		for _, r := range tx.reasons[n:] {
+			w.count.reasons[r]--
+			w.count.reasons[TransmitFailed]++
+		}
+		clear(tx.frames)
+		tx.frames, tx.reasons = tx.frames[:0], tx.reasons[:0]
+	}
+	w.arena.reset()
+	return err
+}
+
+// HandOver gives what the worker counted to the plane, as happens by itself every
+// EstimatePeriod. Not for a running worker.
+func (w *Worker) HandOver() { w.handOver() }

@@ -1,0 +1,380 @@
+package kernel
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/dirigo-lb/dirigo/arp"
+	"github.com/dirigo-lb/dirigo/conf"
+	"github.com/dirigo-lb/dirigo/dataplane"
+	"github.com/dirigo-lb/dirigo/dataplane/pcap"
+	"github.com/dirigo-lb/dirigo/ipvsadm"
+	"github.com/dirigo-lb/dirigo/packet"
+)
+
+// director is the pipeline in the recordings' fixed topology: clients and a gateway on
+// cl0, real servers on sv0, all neighbours known.
+type director struct {
+	plane  *dataplane.Plane
+	worker *dataplane.Worker
+	queues []*pcap.Queue
+	now    time.Duration
+	marks  []conf.Mark
+	sysctl conf.Sysctl
+	out    []frame       // since the last inject or wait
+	draw   uint64        // what twos draws next: see steer
+	shift  time.Duration // added to the clock when connections are listed: see dump
+
+	lastV    dataplane.Verdict
+	lastR    dataplane.Reason
+	explains []string
+}
+
+// frame is one emitted frame.
+type frame struct {
+	If    string
+	Bytes []byte
+}
+
+var ports = []string{"cl0", "sv0"}
+
+func newDirector(r *recording) (*director, error) {
+	d := &director{now: time.Hour} // so that nothing is compared with a zero instant
+	neighbors := arp.New(arp.Config{Announcements: -1})
+	var err error
+	d.plane, err = dataplane.New(dataplane.Config{
+		MaxConnections: 100_000, Clock: func() time.Duration { return d.now + d.shift },
+		Seed: [2]uint64{1, 2}, Random: func(n uint64) uint64 { return d.draw % n }, Neighbors: neighbors, NoEcho: true,
+	})
+	if err != nil {
+		return nil, err
+	}
+	env := dataplane.Environment{HostPort: -1}
+	var cfg []arp.PortConfig
+	var static []arp.Static
+	for i, name := range ports {
+		mtu := 1500
+		if m := r.MTU[name]; m != 0 {
+			mtu = m
+		}
+		side := byte(i + 1)
+		mac := packet.MAC{2, 0, 0, 0, side, 1}
+		own := []netip.Prefix{
+			netip.MustParsePrefix(fmt.Sprintf("10.0.%d.1/24", side)),
+			netip.MustParsePrefix(fmt.Sprintf("2001:db8:%d::1/64", side)),
+		}
+		env.Ports = append(env.Ports, dataplane.PortEnv{
+			Link: dataplane.Link{Name: name, MAC: mac, MTU: mtu, L2: true}, Addresses: own,
+		})
+		cfg = append(cfg, arp.PortConfig{MAC: mac, Addresses: own})
+		for _, p := range own {
+			env.Routes = append(env.Routes,
+				dataplane.Route{Dest: p.Masked(), Port: i},
+				dataplane.Route{Dest: netip.PrefixFrom(p.Addr(), p.Addr().BitLen()), Kind: dataplane.ToHost})
+		}
+		for n := 2; n <= 254; n++ {
+			m := packet.MAC{2, 0, 0, 0, side, byte(n)}
+			static = append(static,
+				arp.Static{Port: i, Addr: packet.AddrFrom4([4]byte{10, 0, side, byte(n)}), MAC: m},
+				arp.Static{Port: i, Addr: packet.AddrFrom(netip.MustParseAddr(fmt.Sprintf("2001:db8:%d::%x", side, n))), MAC: m})
+		}
+		q := &pcap.Queue{L2: true, Sink: func(b []byte, _ packet.Vnet) {
+			d.out = append(d.out, frame{name, bytes.Clone(b)})
+		}}
+		d.queues = append(d.queues, q)
+	}
+	for _, l := range slices.Concat(r.VIPs, r.Local) {
+		p, err := netip.ParsePrefix(l)
+		if err != nil {
+			a, aerr := netip.ParseAddr(l)
+			if aerr != nil {
+				return nil, aerr
+			}
+			p = netip.PrefixFrom(a, a.BitLen())
+		}
+		env.Routes = append(env.Routes, dataplane.Route{Dest: p, Kind: dataplane.ToHost})
+	}
+	env.Routes = append(env.Routes,
+		dataplane.Route{Dest: netip.MustParsePrefix("0.0.0.0/0"), Via: netip.MustParseAddr("10.0.1.254")},
+		dataplane.Route{Dest: netip.MustParsePrefix("::/0"), Via: netip.MustParseAddr("2001:db8:1::fe")})
+	neighbors.SetPorts(cfg)
+	neighbors.SetStatic(static)
+	d.plane.SetEnvironment(env)
+	d.worker = d.plane.NewWorker([]dataplane.Queue{d.queues[0], d.queues[1]})
+	d.worker.Observe(func(f *packet.Frame, v dataplane.Verdict, why dataplane.Reason, tr *dataplane.Trace) {
+		d.lastV, d.lastR = v, why
+	})
+	d.sysctl = conf.Sysctl{ConnReuseMode: 1, PMTUDisc: true, AmDroprate: 10, Amemthresh: 1024}
+	return d, d.configure(r)
+}
+
+// configure does what the machine had done before the first step.
+func (d *director) configure(r *recording) error {
+	for _, line := range r.IPTables {
+		m, err := parseMark(line)
+		if err != nil {
+			return err
+		}
+		d.marks = append(d.marks, m)
+	}
+	d.plane.SetMarks(d.marks)
+	for _, line := range r.Rules {
+		if _, err := d.ipvsadm(strings.Fields(line)); err != nil {
+			return fmt.Errorf("rule %q: %w", line, err)
+		}
+	}
+	for name, v := range r.Sysctls {
+		if err := d.setSysctl(name, fmt.Sprint(v)); err != nil {
+			return err
+		}
+	}
+	d.plane.Publish()
+	return nil
+}
+
+// advance moves the clock to t, a second at a time, so that what is due on the way
+// happens when it is due.
+func (d *director) advance(t time.Duration) error {
+	for d.now < t {
+		d.now = min(t, d.now+time.Second)
+		if _, _, err := d.worker.Turn(); err != nil {
+			return err
+		}
+		d.plane.Housekeep()
+	}
+	return nil
+}
+
+// inject gives a frame to the director at the present time.
+func (d *director) inject(port string, b []byte) error {
+	i := slices.Index(ports, port)
+	if i < 0 {
+		return fmt.Errorf("no port %q", port)
+	}
+	d.queues[i].Put(b, packet.Vnet{})
+	_, _, err := d.worker.Turn()
+	return err
+}
+
+// steer makes twos, which draws at random, choose the server that the kernel's draw
+// gave, where it can choose that server at all; the comparison shows where it cannot.
+func (d *director) steer(s *step) {
+	for _, svc := range d.plane.Services() {
+		if svc.Scheduler != "twos" {
+			continue
+		}
+		for _, o := range s.Out {
+			b, err := unhex(o.Hex)
+			if err != nil || o.If != "sv0" || len(b) < 6 {
+				continue
+			}
+			sum := 0
+			for _, srv := range svc.Servers { // eligible ones in list order
+				if srv.Weight == 0 || srv.Overload {
+					continue
+				}
+				if srv.Addr == netip.AddrFrom4([4]byte{10, 0, 2, b[5]}) {
+					d.draw = uint64(sum + 1)
+					return
+				}
+				sum += srv.Weight
+			}
+		}
+	}
+}
+
+// ipvsadm obeys one command line and returns what it prints.
+func (d *director) ipvsadm(argv []string) (string, error) {
+	cmd, err := ipvsadm.Parse(argv, ipvsadm.Env{})
+	if err != nil {
+		return "", err
+	}
+	var b bytes.Buffer
+	switch cmd.Op {
+	case ipvsadm.OpAddService:
+		err = d.plane.AddService(cmd.Service)
+	case ipvsadm.OpEditService:
+		err = d.plane.EditService(cmd.Service)
+	case ipvsadm.OpDeleteService:
+		err = d.plane.DeleteService(cmd.Key)
+	case ipvsadm.OpAddServer:
+		err = d.plane.AddServer(cmd.Key, cmd.Server)
+	case ipvsadm.OpEditServer:
+		err = d.plane.EditServer(cmd.Key, cmd.Server)
+	case ipvsadm.OpDeleteServer:
+		err = d.plane.DeleteServer(cmd.Key, cmd.Server)
+	case ipvsadm.OpFlush:
+		for _, s := range d.plane.Services() {
+			err = errors.Join(err, d.plane.DeleteService(s.Key))
+		}
+	case ipvsadm.OpSet:
+		sec := func(n int) time.Duration { return time.Duration(n) * time.Second }
+		d.plane.SetTimeouts(sec(cmd.Timeouts.TCP), sec(cmd.Timeouts.TCPFin), sec(cmd.Timeouts.UDP))
+	case ipvsadm.OpZero:
+		var k *conf.ServiceKey
+		if cmd.HasKey {
+			k = &cmd.Key
+		}
+		d.worker.HandOver()
+		err = d.plane.Zero(k)
+	case ipvsadm.OpList, ipvsadm.OpSave:
+		err = d.list(&b, cmd)
+	default:
+		err = fmt.Errorf("%v: not replayed", cmd.Op)
+	}
+	if err == nil && cmd.Op != ipvsadm.OpList && cmd.Op != ipvsadm.OpSave {
+		d.plane.Publish()
+		d.plane.ExpireOrphans()
+	}
+	return b.String(), err
+}
+
+// list prints what ipvsadm would.
+func (d *director) list(b *bytes.Buffer, cmd *ipvsadm.Command) error {
+	p := ipvsadm.NewPrinter(b, cmd.List, nil)
+	switch {
+	case cmd.List.Connections:
+		return p.Conns(func(yield func(ipvsadm.ConnEntry) bool) {
+			d.plane.EachConn(func(c dataplane.Conn) bool {
+				return yield(ipvsadm.ConnEntry{Proto: c.Proto, Expire: c.Expires, State: c.State, Client: c.Client, Virtual: c.Virtual, Dest: c.Dest})
+			})
+		})
+	case cmd.List.Timeout:
+		tcp, fin, udp := d.plane.Timeouts()
+		return ipvsadm.WriteTimeouts(b, ipvsadm.Timeouts{TCP: int(tcp.Seconds()), TCPFin: int(fin.Seconds()), UDP: int(udp.Seconds())})
+	}
+	d.worker.HandOver()
+	var list []ipvsadm.ServiceEntry
+	for _, s := range d.plane.Services() {
+		if cmd.HasKey && s.Key != cmd.Key {
+			continue
+		}
+		e := ipvsadm.ServiceEntry{Service: s.Service, Stats: ipvsadm.Stats(s.Counter), Rates: ipvsadm.Rates(s.Rates)}
+		for _, srv := range s.Servers {
+			e.Servers = append(e.Servers, ipvsadm.ServerEntry{
+				Server: srv.Server, ActiveConn: uint32(srv.Active), InActConn: uint32(srv.Inactive),
+				PersistConn: uint32(srv.Persistent), Stats: ipvsadm.Stats(srv.Counter), Rates: ipvsadm.Rates(srv.Rates),
+			})
+		}
+		list = append(list, e)
+	}
+	switch {
+	case cmd.Op == ipvsadm.OpSave:
+		return p.Save(list)
+	case cmd.HasKey && len(list) == 1:
+		return p.Service(&list[0])
+	}
+	return p.Services(4096, list)
+}
+
+// setSysctl is sysctl -w of a net.ipv4.vs.* name.
+func (d *director) setSysctl(name, value string) error {
+	n, err := strconv.Atoi(value)
+	if err != nil {
+		return fmt.Errorf("sysctl %s=%s: %w", name, value, err)
+	}
+	s := &d.sysctl
+	switch strings.TrimPrefix(name, "net.ipv4.vs.") {
+	case "conn_reuse_mode":
+		s.ConnReuseMode = n
+	case "expire_nodest_conn":
+		s.ExpireNodestConn = n != 0
+	case "expire_quiescent_template":
+		s.ExpireQuiescentTemplate = n != 0
+	case "sloppy_tcp":
+		s.SloppyTCP = n != 0
+	case "sloppy_sctp":
+		s.SloppySCTP = n != 0
+	case "nat_icmp_send":
+		s.NATICMPSend = n != 0
+	case "schedule_icmp":
+		s.ScheduleICMP = n != 0
+	case "pmtu_disc":
+		s.PMTUDisc = n != 0
+	case "cache_bypass":
+		s.CacheBypass = n != 0
+	case "secure_tcp":
+		s.SecureTCP = n
+	case "drop_entry":
+		s.DropEntry = n
+	case "drop_packet":
+		s.DropPacket = n
+	case "conntrack", "sync_version", "sync_threshold", "backup_only", "sync_ports": // nothing to the pipeline yet
+		return nil
+	default:
+		return fmt.Errorf("sysctl %s: not known here", name)
+	}
+	d.plane.SetSysctl(*s)
+	d.plane.Publish()
+	return nil
+}
+
+// parseMark reads a MARK rule in iptables' words, as far as the recordings use them.
+func parseMark(line string) (m conf.Mark, err error) {
+	m.Mask = ^uint32(0)
+	words := strings.Fields(line)
+	for i := 0; i < len(words); i++ {
+		arg := func() string {
+			i++
+			if i == len(words) {
+				return ""
+			}
+			return words[i]
+		}
+		prefix := func(s string) []netip.Prefix {
+			p, perr := netip.ParsePrefix(s)
+			if perr != nil {
+				var a netip.Addr
+				a, err = netip.ParseAddr(s)
+				p = netip.PrefixFrom(a, a.BitLen())
+			}
+			return []netip.Prefix{p.Masked()}
+		}
+		portList := func(s string) (rs []conf.PortRange) {
+			for one := range strings.SplitSeq(s, ",") {
+				first, last, ranged := strings.Cut(one, ":")
+				if !ranged {
+					last = first
+				}
+				a, e1 := strconv.ParseUint(first, 10, 16)
+				b, e2 := strconv.ParseUint(last, 10, 16)
+				err = errors.Join(err, e1, e2)
+				rs = append(rs, conf.PortRange{First: uint16(a), Last: uint16(b)})
+			}
+			return rs
+		}
+		switch w := words[i]; w {
+		case "-t", "-A", "-m":
+			arg()
+		case "-j":
+			if t := arg(); t != "MARK" {
+				return m, fmt.Errorf("iptables %q: target %s is not replayed", line, t)
+			}
+		case "-d":
+			m.Dest = prefix(arg())
+		case "-s":
+			m.Source = prefix(arg())
+		case "-p":
+			m.Proto = map[string]uint8{"tcp": packet.TCP, "udp": packet.UDP, "sctp": packet.SCTP}[arg()]
+		case "--dport", "--dports":
+			m.DestPorts = portList(arg())
+		case "--sport", "--sports":
+			m.SourcePorts = portList(arg())
+		case "--set-mark":
+			v, perr := strconv.ParseUint(arg(), 0, 32)
+			m.Value, err = uint32(v), errors.Join(err, perr)
+		default:
+			return m, fmt.Errorf("iptables %q: %s is not replayed", line, w)
+		}
+		if err != nil {
+			return m, fmt.Errorf("iptables %q: %w", line, err)
+		}
+	}
+	return m, nil
+}

@@ -1,0 +1,311 @@
+package kernel
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/dirigo-lb/dirigo/packet"
+)
+
+// TestRecordings plays every recording of the folder that DIRIGO_RECORDINGS names, by
+// default the project's own, and compares each emitted frame and each listing.
+func TestRecordings(t *testing.T) {
+	dir := os.Getenv("DIRIGO_RECORDINGS")
+	if dir == "" {
+		dir = "testdata"
+	}
+	files, err := filepath.Glob(filepath.Join(dir, "*", "transcript.jsonl"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no recordings in %s: %v", dir, err)
+	}
+	var sum tally
+	different := 0
+	for _, file := range files {
+		r, err := load(filepath.Dir(file))
+		if err != nil {
+			t.Errorf("%v", err)
+			different++
+			continue
+		}
+		n, diffs := play(r)
+		sum.add(n)
+		for _, d := range diffs {
+			t.Errorf("%s: %s", r.Name, d)
+		}
+		if len(diffs) > 0 {
+			different++
+		}
+	}
+	fmt.Printf("%d steps, %d frames, %d listings compared\n", sum.steps, sum.frames, sum.listings)
+	fmt.Printf("recordings: %d equal, %d different\n", len(files)-different, different)
+}
+
+// tally counts what was compared.
+type tally struct{ steps, frames, listings int }
+
+func (t *tally) add(o tally) {
+	t.steps += o.steps
+	t.frames += o.frames
+	t.listings += o.listings
+}
+
+// play replays one recording and returns a line for each difference.
+func play(r *recording) (n tally, diffs []string) {
+	d, err := newDirector(r)
+	if err != nil {
+		return n, []string{err.Error()}
+	}
+	defer d.plane.Conns().Close()
+	start := d.now
+	report := func(s *step, format string, args ...any) {
+		diffs = append(diffs, fmt.Sprintf("step %d (%s): %s", s.Step, s.Note, fmt.Sprintf(format, args...)))
+	}
+	for i := range r.Steps {
+		s := &r.Steps[i]
+		if err := d.advance(start + s.at()); err != nil {
+			report(s, "%v", err)
+			return n, diffs
+		}
+		n.steps++
+		switch s.Op {
+		case "inject":
+			b, err := unhex(s.In)
+			if err != nil {
+				report(s, "%v", err)
+				continue
+			}
+			d.out = nil
+			d.steer(s)
+			if err := d.inject(s.If, b); err != nil {
+				report(s, "%v", err)
+			}
+			n.frames += len(s.Out)
+			if diff := d.compare(s, b); diff != "" {
+				report(s, "%s", diff)
+			}
+		case "cmd":
+			if diff := d.command(s); diff != "" {
+				report(s, "%s", diff)
+			}
+		case "dump":
+			ok, diff := d.dump(s)
+			if ok {
+				n.listings++
+			}
+			if diff != "" {
+				report(s, "%s", diff)
+			}
+		}
+	}
+	return n, diffs
+}
+
+// compare holds what was emitted against the recording; "" when it agrees.
+func (d *director) compare(s *step, in []byte) string {
+	want := make([]frame, 0, len(s.Out))
+	for _, e := range s.Out {
+		b, err := unhex(e.Hex)
+		if err != nil {
+			return err.Error()
+		}
+		want = append(want, frame{e.If, b})
+	}
+	if len(d.out) == 0 && len(want) > 0 && d.hosts(want, in) {
+		return ""
+	}
+	if len(want) == len(d.out) {
+		same := true
+		for i := range want {
+			same = same && want[i].If == d.out[i].If && bytes.Equal(mask(want[i].Bytes), mask(d.out[i].Bytes))
+		}
+		if same {
+			return ""
+		}
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "verdict %v, reason %v\n  in   %s", d.lastV, d.lastR, decode(in))
+	for _, f := range want {
+		fmt.Fprintf(&b, "\n  want %s %s", f.If, decode(f.Bytes))
+	}
+	for _, f := range d.out {
+		fmt.Fprintf(&b, "\n  got  %s %s", f.If, decode(f.Bytes))
+	}
+	return b.String()
+}
+
+// hosts reports whether what the recorded machine emitted came from its own stack: an
+// answer of a local socket or a packet merely routed. Then passing is right.
+func (d *director) hosts(want []frame, in []byte) bool {
+	if d.lastV.String() != "pass" {
+		return false
+	}
+	var f, o packet.Frame
+	f = *packet.NewFrame(in)
+	if f.Parse() != packet.None {
+		return false
+	}
+	for _, w := range want {
+		o = *packet.NewFrame(w.Bytes)
+		if o.Parse() != packet.None {
+			return false
+		}
+		switch {
+		case o.Flow.Proto == packet.TCP && o.TCPFlags&packet.RST != 0 && o.Flow.Src == f.Flow.Dst && o.Flow.Dst == f.Flow.Src:
+		case o.Flow.Proto == packet.ICMP || o.Flow.Proto == packet.ICMPv6:
+			if o.Flow.Dst != f.Flow.Src {
+				return false
+			}
+		case o.Flow == f.Flow: // routed
+		default:
+			return false
+		}
+	}
+	return true
+}
+
+// mask clears what the kernel draws at random: the IP id of tunnel packets without DF
+// and of packets the director makes itself (ICMP errors).
+func mask(frame []byte) []byte {
+	f := packet.NewFrame(frame)
+	if f.Parse() != packet.None || f.Flow.V6 {
+		return frame
+	}
+	m := bytes.Clone(frame)
+	ip := m[14:]
+	outer := ip[9] == packet.IPIP || ip[9] == packet.GRE || ip[9] == packet.IPv6
+	if (outer && ip[6]&0x40 == 0) || (ip[9] == packet.ICMP && ip[20] != 0 && ip[20] != 8) {
+		ip[4], ip[5] = 0, 0   // id
+		ip[10], ip[11] = 0, 0 // the checksum over it
+	}
+	return m
+}
+
+func decode(b []byte) string {
+	f := packet.NewFrame(b)
+	if bad := f.Parse(); bad != packet.None {
+		return fmt.Sprintf("%v: %x", bad, b)
+	}
+	s := fmt.Sprintf("%v > %v %v:%d > %v:%d proto %d ttl %d flags %#x len %d", f.SrcMAC(), f.DstMAC(), f.Flow.Src, f.Flow.SrcPort,
+		f.Flow.Dst, f.Flow.DstPort, f.Flow.Proto, f.TTL, f.TCPFlags, f.IPLen())
+	return s + fmt.Sprintf(" %x", b[14:min(len(b), 14+68)])
+}
+
+// command obeys a cmd step.
+func (d *director) command(s *step) string {
+	words := strings.Fields(s.Cmd)
+	switch words[0] {
+	case "ipvsadm":
+		_, err := d.ipvsadm(words[1:])
+		if (err != nil) != (s.RC != 0) {
+			return fmt.Sprintf("%s: %v; recorded exit code %d, text %q", s.Cmd, err, s.RC, s.Text)
+		}
+		return ""
+	case "sysctl":
+		name, value, _ := strings.Cut(strings.Trim(words[len(words)-1], "'"), "=")
+		if err := d.setSysctl(name, value); err != nil {
+			return err.Error()
+		}
+		return ""
+	}
+	return fmt.Sprintf("command %q is not replayed", s.Cmd)
+}
+
+// dump compares a listing; ok says whether it is one that depends on behaviour.
+func (d *director) dump(s *step) (ok bool, diff string) {
+	words := strings.Fields(s.Cmd)
+	if len(words) < 2 || words[0] != "ipvsadm" || slices.ContainsFunc(words, func(w string) bool { return strings.ContainsAny(w, "|<>;") }) {
+		return false, fmt.Sprintf("listing %q is not replayed", s.Cmd)
+	}
+	got, err := d.ipvsadm(words[1:])
+	if err != nil {
+		return true, fmt.Sprintf("%s: %v", s.Cmd, err)
+	}
+	want := s.Text
+	if strings.HasPrefix(words[1], "-Lnc") {
+		// A step's recorded instant is not that of the kernel's jiffy: an entry may be
+		// some milliseconds on this or that side of a whole second.
+		var all []string
+		for _, d.shift = range []time.Duration{jiffies, -jiffies, 0} {
+			if got, err = d.ipvsadm(words[1:]); err != nil {
+				return true, fmt.Sprintf("%s: %v", s.Cmd, err)
+			}
+			all = append(all, sortedConns(got))
+		}
+		for _, got = range all {
+			if got == sortedConns(want) {
+				return true, ""
+			}
+		}
+		want, got = sortedConns(want), mergeSeconds(sortedConns(want), all)
+	}
+	if got != want {
+		return true, s.Cmd + lineDiff(want, got)
+	}
+	return true, ""
+}
+
+// jiffies bounds how far a step's recorded instant is from the kernel's timers: the 12 ms
+// it waited after each frame.
+const jiffies = 12 * time.Millisecond
+
+// mergeSeconds returns the last of the listings got with each row as want has it, if any
+// of the listings has that row so.
+func mergeSeconds(want string, got []string) string {
+	seen := map[string]bool{}
+	for _, g := range got {
+		for l := range strings.SplitSeq(g, "\n") {
+			seen[l] = true
+		}
+	}
+	rows := strings.Split(got[len(got)-1], "\n")
+	for w := range strings.SplitSeq(want, "\n") {
+		if !seen[w] || len(w) < 9 {
+			continue
+		}
+		for i, r := range rows {
+			if len(r) > 9 && r[9:] == w[9:] && r[:4] == w[:4] {
+				rows[i] = w
+			}
+		}
+	}
+	slices.Sort(rows[2 : len(rows)-1])
+	return strings.Join(rows, "\n")
+}
+
+// lineDiff names the lines that only one of two listings has.
+func lineDiff(want, got string) string {
+	w, g := strings.Split(want, "\n"), strings.Split(got, "\n")
+	var b strings.Builder
+	for _, l := range w {
+		if i := slices.Index(g, l); i >= 0 {
+			g = slices.Delete(g, i, i+1)
+		} else {
+			b.WriteString("\n  want " + l)
+		}
+	}
+	for _, l := range g {
+		b.WriteString("\n  got  " + l)
+	}
+	if b.Len() == 0 {
+		return ": the same lines in another order"
+	}
+	return b.String()
+}
+
+// sortedConns sorts a connection listing and leaves out entries at 00:00, whose time is
+// over and which the kernel's coarse timers have not removed yet.
+func sortedConns(text string) string {
+	lines := strings.SplitAfter(text, "\n")
+	if len(lines) < 2 {
+		return text
+	}
+	rows := slices.DeleteFunc(slices.Clone(lines[2:]), func(l string) bool { return len(l) > 9 && l[4:9] == "00:00" })
+	slices.Sort(rows)
+	return strings.Join(append(lines[:2:2], rows...), "")
+}
