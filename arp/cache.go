@@ -160,9 +160,6 @@ func (c *Cache) SetStatic(bindings []Static) {
 		if e == nil {
 			r, e = c.table.insert(k, 0)
 		}
-		if e.state == Permanent && e.mac == s.MAC {
-			continue
-		}
 		c.changed = c.changed || !e.state.hasMAC() || e.mac != s.MAC
 		c.table.enlist(r, unlisted)
 		c.table.timers.clear(c.table.slab, r)

@@ -24,8 +24,11 @@ func (l lineIndex) of(path string) int {
 // keys, strings, arrays and inline tables begin and end, and leaves their meaning to
 // the decoder; on a document that is not TOML it gives some index and ends.
 func indexLines(data []byte) lineIndex {
+	for _, mark := range []string{"\xef\xbb\xbf", "\xff\xfe", "\xfe\xff"} { // the decoder passes them too
+		data = bytes.TrimPrefix(data, []byte(mark))
+	}
 	s := &lineScanner{
-		b: bytes.TrimPrefix(data, []byte("\xef\xbb\xbf")), line: 1,
+		b: data, line: 1,
 		lines: make(lineIndex), tables: make(map[string]int),
 	}
 	table := ""

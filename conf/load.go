@@ -7,6 +7,7 @@ import (
 	"os"
 	"reflect"
 	"strings"
+	"unicode"
 
 	"github.com/BurntSushi/toml"
 )
@@ -36,7 +37,7 @@ func Parse(name string, data []byte) (*Config, error) {
 func Check(name string, data []byte) (cfg *Config, warnings Errors, err error) {
 	var tree map[string]any
 	if _, err := toml.Decode(string(data), &tree); err != nil {
-		return nil, nil, Errors{syntaxError(name, err)}
+		return nil, nil, Errors{syntaxError(name, data, err)}
 	}
 	lines := indexLines(data)
 	p := new(problems)
@@ -71,15 +72,22 @@ func Warnings(cfg *Config) Errors {
 }
 
 // syntaxError is the decoder's one error in our form.
-func syntaxError(name string, err error) Error {
-	e := Error{File: name, Msg: "not TOML: " + strings.TrimPrefix(err.Error(), "toml: ")}
+func syntaxError(name string, data []byte, err error) Error {
+	e := Error{File: name, Line: 1, Msg: err.Error()}
 	var at toml.ParseError
 	if errors.As(err, &at) {
-		e.Line, e.Msg = at.Position.Line, "not TOML: "+at.Message
-		if at.Message == "" {
-			_, msg, _ := strings.Cut(err.Error(), ": ")
-			e.Msg = "not TOML: " + string(bytes.TrimSpace([]byte(msg)))
-		}
+		// The decoder counts a line too few at the end of the text, and its offset is
+		// where a string began: the later of both is nearest.
+		offset := min(max(0, at.Position.Start), len(data))
+		e.Line = max(at.Position.Line, 1+bytes.Count(data[:offset], []byte("\n")))
+		e.Line = min(e.Line, 1+bytes.Count(data, []byte("\n")))
+		e.Msg = at.Message
 	}
+	e.Msg = "not TOML: " + strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return '?'
+		}
+		return r
+	}, e.Msg)
 	return e
 }

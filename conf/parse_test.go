@@ -194,6 +194,9 @@ func TestSyntaxErrors(t *testing.T) {
 		"key twice":         {"[conntrack]\nmax_connections = 1\nmax_connections = 2\n", 3},
 		"table twice":       {"[sysctl]\n[sysctl]\n", 2},
 		"array after table": {"[port]\n[[port]]\n", 2},
+		"escape at end":     {"a = 1\nb = \"\\", 2},
+		"only an escape":    {"\"\\", 1},
+		"escape in a text":  {"a = 1\nb = \"\"\"\n\nx\\q\"\"\"\n", 4},
 		"stray bracket":     {"]", 1},
 		"not UTF-8":         {"# fine\nname = \"\xff\"\n", 2},
 	} {

@@ -148,6 +148,20 @@ func TestOptionsInLaterFragments(t *testing.T) {
 	checkBytes(t, pieces[1][20:32], []byte{1, 1, 1, 1, 1, 1, 1, 148, 4, 0, 0, 1}, "later")
 }
 
+// TestDestinationOptionsAreCut: without a routing header they are behind the fragment
+// header, and later fragments say that such a header comes first (RFC 8200 section 4.5).
+func TestDestinationOptionsAreCut(t *testing.T) {
+	s := spec{v6: true, hopByHop: true, proto: packet.UDP, src: addr("2001:db8::7"), dst: addr("2001:db8::9"), ttl: 63, payload: make([]byte, 3000)}
+	b := s.wire()
+	b[6] = 60 // the same bytes as destination options
+	f := load(t, b, false)
+	frag := Fragmenter{ID: 5}
+	if !frag.Reset(f, 1280, true) {
+		t.Fatal("refused")
+	}
+	checkBytes(t, defrag6(t, cut(t, &frag, f, 1280), 5, false), b, "destination options")
+}
+
 // TestFragmentOfFragment: offsets go on from the fragment's own, and MF stays set on
 // its last piece when more follow.
 func TestFragmentOfFragment(t *testing.T) {

@@ -11,7 +11,7 @@ func TooBig(f *packet.Frame, mtu int) bool {
 	if n <= mtu || !super(f) {
 		return n > mtu
 	}
-	return min(n, segmentLen(f)) > mtu
+	return segmentLen(f) > mtu
 }
 
 // NeedsSegmenting reports whether f must be cut by a Segmenter before it is sent:

@@ -131,6 +131,35 @@ func TestUnfinishedSCTPIsFinished(t *testing.T) {
 	}
 }
 
+// TestNoChecksumFromAPart: what a frame does not hold whole cannot be computed, so a
+// fragment's missing UDP checksum and wrong CRC32c stay; so does that of a datagram
+// whose length field is wrong.
+func TestNoChecksumFromAPart(t *testing.T) {
+	base := spec{src: v4(192, 0, 2, 7), dst: v4(10, 0, 1, 100), ttl: 64}
+	udp, sctp, long := base, base, base
+	udp.proto, udp.mf, udp.payload = packet.UDP, true, []byte{1, 1, 0, 53, 9, 9, 0, 0}
+	sctp.proto, sctp.mf, sctp.payload = packet.SCTP, true, []byte("\x01\x01\x00\x35tag.crc.data")
+	long.proto, long.payload, long.noSum = packet.UDP, []byte("data"), true
+	for _, s := range []spec{udp, sctp, long} {
+		b := s.wire()
+		b[20+5]++ // the UDP length; nothing of note in SCTP
+		f := load(t, b, false)
+		before := string(f.Buf[f.L4+4 : f.IPEnd])
+		Dest(f, v4(10, 0, 2, 13), 5353)
+		if string(f.Buf[f.L4+4:f.IPEnd]) != before || f.Flow.DstPort != 5353 {
+			t.Errorf("protocol %d: %x behind the ports became %x", s.proto, before, f.Buf[f.L4+4:f.IPEnd])
+		}
+	}
+	super := long
+	super.payload = make([]byte, 3000)
+	f := super.frame(t, false)
+	f.Vnet.GSOType, f.Vnet.GSOSize = packet.VnetGSOUDPL4, 1000
+	Dest(f, v4(10, 0, 2, 13), 5353)
+	if f.Buf[f.L4+6]|f.Buf[f.L4+7] != 0 {
+		t.Error("a super-frame got one checksum for all its segments")
+	}
+}
+
 // TestUnfinishedInnerChecksum: VnetNeedsCsum of a packet inside a UDP tunnel says
 // nothing of the tunnel's own checksum, which is complete.
 func TestUnfinishedInnerChecksum(t *testing.T) {

@@ -153,6 +153,19 @@ func TestUDPSegmentsWithoutChecksum(t *testing.T) {
 	}
 }
 
+// TestUDPSegmentZeroBecomesAllOnes: a payload word that makes the checksum 0.
+func TestUDPSegmentZeroBecomesAllOnes(t *testing.T) {
+	s := spec{proto: packet.UDP, src: v4(192, 0, 2, 7), dst: v4(10, 0, 1, 100), ttl: 63, payload: []byte{0, 0}}
+	s.payload = append(s.wire()[26:28:28], 0, 0) // the second segment has the word 0 again
+	f := superFrame(t, s, 2)
+	var seg Segmenter
+	seg.Reset(f)
+	dst := packet.Frame{Buf: make([]byte, seg.Size())}
+	if !seg.Next(&dst) || binary.BigEndian.Uint16(dst.Buf[dst.L4+6:]) != 0xffff {
+		t.Errorf("checksum %x, want ffff", dst.Buf[dst.L4+6:dst.L4+8])
+	}
+}
+
 func TestSegmenterRefuses(t *testing.T) {
 	good := spec{proto: packet.TCP, src: v4(192, 0, 2, 7), dst: v4(10, 0, 1, 100), ttl: 63, payload: make([]byte, 3000)}
 	for name, edit := range map[string]func(f *packet.Frame){

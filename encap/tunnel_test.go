@@ -1,6 +1,8 @@
 package encap
 
 import (
+	"bytes"
+	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
 	"testing"
@@ -158,6 +160,70 @@ func TestEncapsulateRefuses(t *testing.T) {
 	}
 }
 
+// TestEncapsulateMovesOffload: what Vnet counts from Start moves with it.
+func TestEncapsulateMovesOffload(t *testing.T) {
+	s := spec{proto: packet.TCP, src: v4(192, 0, 2, 7), dst: v4(10, 0, 1, 100), ttl: 63, l2: true, payload: make([]byte, 5000)}
+	f := superFrame(t, s, 1000)
+	Encapsulate(f, &Tunnel{Src: v4(10, 0, 2, 1), Dst: v4(10, 0, 2, 13)}, 1)
+	want := packet.Vnet{Flags: packet.VnetNeedsCsum, GSOType: packet.VnetGSOTCPv4, GSOSize: 1000, CsumOffset: 16,
+		CsumStart: 14 + 20 + 20, HdrLen: 14 + 20 + 20 + 20}
+	if f.Vnet != want {
+		t.Errorf("got %+v, want %+v", f.Vnet, want)
+	}
+}
+
+// TestEncapsulateFinishesSCTP: see FinishChecksum.
+func TestEncapsulateFinishesSCTP(t *testing.T) {
+	s := spec{proto: packet.SCTP, src: v4(192, 0, 2, 7), dst: v4(10, 0, 1, 100), sport: 2905, dport: 3868, ttl: 63, payload: []byte("chunk of it.")}
+	f := s.frame(t, false)
+	f.Buf[f.L4+8] ^= 0x55
+	f.Vnet = packet.Vnet{Flags: packet.VnetNeedsCsum, CsumStart: uint16(f.L4 - f.Start), CsumOffset: 8}
+	tun := &Tunnel{Kind: GRE, Csum: true, Src: v4(10, 0, 2, 1), Dst: v4(10, 0, 2, 13)}
+	Encapsulate(f, tun, 1)
+	checkBytes(t, f.Bytes(), wrapped(s, tun, 1, 0), "sctp")
+	if f.Vnet != (packet.Vnet{}) {
+		t.Errorf("vnet %+v", f.Vnet)
+	}
+}
+
+// TestOuterChecksumCarries: a sum whose first folding carries out of 32 bits.
+func TestOuterChecksumCarries(t *testing.T) {
+	s := spec{proto: packet.ESP, src: v4(192, 0, 2, 7), dst: v4(10, 0, 1, 100), ttl: 255}
+	tun := &Tunnel{Src: v4(255, 255, 255, 255), Dst: v4(0, 0, 0, 0)}
+	h := wrapped(s, tun, 7, 0)[:20]
+	sum := uint64(0)
+	for _, at := range []int{0, 4, 8, 12} {
+		w := uint64(binary.BigEndian.Uint32(h[at:]))
+		if at == 8 {
+			w &^= 0xffff // the checksum itself
+		}
+		sum += w
+	}
+	d := ^uint32(sum) // brings the low half to all ones, with carries above
+	if sum>>32 == 0 {
+		t.Fatal("no carry")
+	}
+	tun.Dst = v4(byte(d>>24), byte(d>>16), byte(d>>8), byte(d))
+	f := s.frame(t, false)
+	Encapsulate(f, tun, 7)
+	checkBytes(t, f.Bytes(), wrapped(s, tun, 7, 0), tun)
+}
+
+// TestGUEZeroBecomesAllOnes: a payload word that makes the outer UDP checksum 0.
+func TestGUEZeroBecomesAllOnes(t *testing.T) {
+	s := spec{proto: packet.ESP, src: v4(192, 0, 2, 7), dst: v4(10, 0, 1, 100), ttl: 63, payload: []byte{0, 0}}
+	tun := &Tunnel{Kind: GUE, Csum: true, Port: 6080, Src: v4(10, 0, 2, 1), Dst: v4(10, 0, 2, 13)}
+	for range 2 { // first with the word 0, then with the checksum that gave
+		f := s.frame(t, false)
+		Encapsulate(f, tun, 7)
+		checkBytes(t, f.Bytes(), wrapped(s, tun, 7, f.Flow.SrcPort), tun)
+		s.payload = bytes.Clone(f.Buf[f.L4+6 : f.L4+8])
+	}
+	if !bytes.Equal(s.payload, []byte{0xff, 0xff}) {
+		t.Errorf("checksum %x, want ffff", s.payload)
+	}
+}
+
 // TestGUEPortKeepsFlows: one port for a flow, whatever the packet; many for many flows;
 // fragments of a datagram, with and without ports, agree.
 func TestGUEPortKeepsFlows(t *testing.T) {
@@ -192,8 +258,16 @@ func TestGUEPortKeepsFlows(t *testing.T) {
 // TestDecapsulateRefuses what is not a tunnel packet it can open, and leaves it alone.
 func TestDecapsulateRefuses(t *testing.T) {
 	s := spec{proto: packet.TCP, src: v4(192, 0, 2, 7), dst: v4(10, 0, 1, 100), ttl: 63, l2: true, payload: []byte("hello")}
-	in := func(kind Kind) []byte {
-		return wrapped(s, &Tunnel{Kind: kind, Csum: true, Port: 6080, Src: v4(10, 0, 2, 1), Dst: v4(10, 0, 2, 13)}, 1, 40000)
+	wrap := func(kind Kind, csum bool) []byte {
+		return wrapped(s, &Tunnel{Kind: kind, Csum: csum, Port: 6080, Src: v4(10, 0, 2, 1), Dst: v4(10, 0, 2, 13)}, 1, 40000)
+	}
+	in := func(kind Kind) []byte { return wrap(kind, false) } // so that no checksum shows what else is wrong
+	summed := func(kind Kind) []byte { return wrap(kind, true) }
+	outerIP := func(edit func(ip []byte)) []byte {
+		f := load(t, in(IPIP), true)
+		edit(f.Buf[f.L3:])
+		f.SetIPChecksum()
+		return f.Bytes()
 	}
 	edit := func(b []byte, at int, v byte) []byte {
 		b[at] ^= v
@@ -201,25 +275,22 @@ func TestDecapsulateRefuses(t *testing.T) {
 	}
 	const outer = 14 + 20
 	for name, b := range map[string][]byte{
-		"plain TCP":          s.wire(),
-		"GRE with a key":     edit(in(GRE), outer, 0x20),
-		"GRE version 1":      edit(in(GRE), outer+1, 1),
-		"GRE of ARP":         edit(in(GRE), outer+3, 6),
-		"GRE checksum":       edit(in(GRE), len(in(GRE))-1, 1),
-		"GUE other port":     edit(in(GUE), outer+3, 1),
-		"GUE checksum":       edit(in(GUE), len(in(GUE))-1, 1),
-		"GUE version 1":      edit(in(GUE), outer+8, 0x40),
-		"GUE flags":          edit(in(GUE), outer+11, 1),
-		"GUE of TCP":         edit(in(GUE), outer+9, 2),
-		"GUE length":         edit(in(GUE), outer+5, 1),
-		"IPIP of IPv6":       edit(in(IPIP), outer, 0x20),
-		"bad inner checksum": edit(in(IPIP), outer+10, 1),
-		"CE, inner not capable": func() []byte { // RFC 6040 section 4.2
-			f := load(t, in(IPIP), true)
-			f.Buf[f.L3+1] |= 3
-			f.SetIPChecksum()
-			return f.Bytes()
-		}(),
+		"plain TCP":             s.wire(),
+		"GRE with a key":        edit(in(GRE), outer, 0x20),
+		"GRE version 1":         edit(in(GRE), outer+1, 1),
+		"GRE of ARP":            edit(in(GRE), outer+3, 6),
+		"GRE checksum":          edit(summed(GRE), len(summed(GRE))-1, 1),
+		"GUE other port":        edit(in(GUE), outer+3, 1),
+		"GUE checksum":          edit(summed(GUE), len(summed(GUE))-1, 1),
+		"GUE version 1":         edit(in(GUE), outer+8, 0x40),
+		"GUE flags":             edit(in(GUE), outer+11, 1),
+		"GUE of TCP":            edit(in(GUE), outer+9, 2),
+		"GUE length":            edit(in(GUE), outer+5, 1),
+		"IPIP of IPv6":          edit(in(IPIP), outer, 0x20),
+		"bad inner checksum":    edit(in(IPIP), outer+10, 1),
+		"CE, inner not capable": outerIP(func(ip []byte) { ip[1] |= 3 }), // RFC 6040 section 4.2
+		"first fragment":        outerIP(func(ip []byte) { ip[6] = 0x20 }),
+		"later fragment":        outerIP(func(ip []byte) { ip[7] = 1 }),
 	} {
 		f := load(t, b, true)
 		before, was := string(b), fields(f)
@@ -230,6 +301,19 @@ func TestDecapsulateRefuses(t *testing.T) {
 	if f := load(t, in(GUE), true); Decapsulate(f, 0) {
 		t.Error("GUE opened without a port for it")
 	}
+}
+
+// TestDecapsulateOuterUnfinished: from a director on the same host, whose stack left
+// the outer UDP checksum to the network card.
+func TestDecapsulateOuterUnfinished(t *testing.T) {
+	s := spec{proto: packet.TCP, src: v4(192, 0, 2, 7), dst: v4(10, 0, 1, 100), ttl: 63, l2: true, payload: []byte("hello")}
+	f := load(t, wrapped(s, &Tunnel{Kind: GUE, Csum: true, Port: 6080, Src: v4(10, 0, 2, 1), Dst: v4(10, 0, 2, 13)}, 1, 40000), true)
+	f.Buf[f.L4+6] ^= 0x55
+	f.Vnet = packet.Vnet{Flags: packet.VnetNeedsCsum, CsumStart: 34, CsumOffset: 6}
+	if !Decapsulate(f, 6080) || f.Vnet != (packet.Vnet{}) {
+		t.Fatalf("refused, or left with %+v", f.Vnet)
+	}
+	checkBytes(t, f.Bytes(), s.wire(), s)
 }
 
 // TestDecapsulateMarksCongestion: outer CE reaches an inner packet that is ECN-capable.

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/dirigo-lb/dirigo/conf"
+	"github.com/dirigo-lb/dirigo/packet"
 )
 
 // Stats are totals since the last zeroing. Bytes are of IP packets.
@@ -47,20 +48,20 @@ type ConnEntry struct {
 	PEData  string // what the engine found, as text
 }
 
-// protoName is ip_vs_proto_name of the kernel.
+// protoName is ip_vs_proto_name of the kernel; "" for a protocol without a name there.
 func protoName(proto uint8) string {
 	switch proto {
 	case 0:
 		return "IP"
-	case 1:
+	case packet.ICMP:
 		return "ICMP"
-	case 6:
+	case packet.TCP:
 		return "TCP"
-	case 17:
+	case packet.UDP:
 		return "UDP"
-	case 58:
+	case packet.ICMPv6:
 		return "ICMPv6"
-	case 132:
+	case packet.SCTP:
 		return "SCTP"
 	}
 	return ""

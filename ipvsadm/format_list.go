@@ -103,7 +103,7 @@ func pointers[T any](s []T) []*T {
 
 func (p *Printer) service(e *ServiceEntry) {
 	s := &e.Service
-	p.serviceName33(&s.Key)
+	p.serviceStart(&s.Key)
 	switch p.list.layout() {
 	case layoutStats:
 		p.fill(0, serviceWidth)
@@ -120,8 +120,8 @@ func (p *Printer) service(e *ServiceEntry) {
 	}
 }
 
-// serviceName33 begins the line of a service.
-func (p *Printer) serviceName33(k *conf.ServiceKey) {
+// serviceStart begins the line of a service.
+func (p *Printer) serviceStart(k *conf.ServiceKey) {
 	if k.Fwmark != 0 {
 		p.text("FWM  ")
 		p.line = strconv.AppendInt(p.line, int64(int32(k.Fwmark)), 10) // signed, as ipvsadm shows it

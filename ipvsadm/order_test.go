@@ -3,6 +3,7 @@ package ipvsadm
 import (
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"testing"
 
 	"github.com/dirigo-lb/dirigo/conf"
@@ -45,12 +46,23 @@ func TestMixedFamiliesAreOrderedByTheirFirstWord(t *testing.T) {
 	}
 }
 
+// An IPv4 server first in a comparison has no more than 32 bits to compare, so the
+// port decides; an IPv6 one has 128.
+func TestMixedFamiliesWithTheSameFirstWord(t *testing.T) {
+	v4 := ServerEntry{Server: conf.Server{Addr: addr("32.1.13.184"), Port: 90}} // 0x20010db8
+	v6 := ServerEntry{Server: conf.Server{Addr: addr("2001:db8::1"), Port: 80}}
+	if a, b := compareServers(&v4, &v6), compareServers(&v6, &v4); a != 10 || b != 1 {
+		t.Errorf("compare: %d and %d, want 90-80 and 1-0", a, b)
+	}
+}
+
 // Where the comparison is an order, the result is that of a library sort.
 func TestSortedAgreesWithAStableSort(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(3, 4))
 	for range 300 {
 		s := make([]ServiceEntry, rnd.IntN(40))
 		for i := range s {
+			s[i].Service.Name = strconv.Itoa(i) // tells equal keys apart
 			k := &s[i].Service.Key
 			k.Fwmark, k.Port = rnd.Uint32N(3), uint16(rnd.Uint32N(5))
 			k.V6 = k.Fwmark != 0 && rnd.Uint32N(2) == 0
@@ -62,8 +74,8 @@ func TestSortedAgreesWithAStableSort(t *testing.T) {
 		want := slices.Clone(s)
 		slices.SortStableFunc(want, func(a, b ServiceEntry) int { return int(compareServices(&a, &b)) })
 		for i, e := range sorted(s, compareServices) {
-			if e.Service.Key != want[i].Service.Key {
-				t.Fatalf("place %d: %+v, want %+v", i, e.Service.Key, want[i].Service.Key)
+			if e.Service.Name != want[i].Service.Name {
+				t.Fatalf("place %d: %+v, want %+v", i, e.Service, want[i].Service)
 			}
 		}
 	}

@@ -108,6 +108,7 @@ func TestMistakesHaveTheirMessages(t *testing.T) {
 		{"--set 1 2 3 4", "unexpected argument 4"},
 		{"--set 2678401 x 3", "invalid timeout value `2678401' specified"},
 		{"--set 1 2 x", "invalid timeout value `x' specified"},
+		{"-A -u 10.0.0.1:5060 -s rr -p 60 pe sip ops", "unexpected argument pe"}, // as saved by 1.26
 		{"-L -", "unexpected argument -"},
 		{"-L -- -n", "unexpected argument -n"},
 		{"word -L", "unexpected argument word"},

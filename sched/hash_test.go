@@ -237,3 +237,40 @@ func TestPortFlagsByProtocol(t *testing.T) {
 		}
 	}
 }
+
+// Quiescing the heaviest server leaves the scale of the weights alone too.
+func TestMHQuiescedServerStillSetsTheScale(t *testing.T) {
+	v := newService(t, "mh", 0, Config{}).with(1, 1000, 300)
+	before := mhIDs(v)
+	v.edit(2, 0)
+	if !slices.Equal(before, mhIDs(v)) {
+		t.Error("the table changed")
+	}
+}
+
+// The probes of mh-fallback as ip_vs_mh_get_fallback makes them: the hash of the
+// client plus each slot number, counted from the client's own slot.
+func TestMHFallbackProbes(t *testing.T) {
+	v := newService(t, "mh", Flag1, Config{}).with(1, 2, 3, 4, 5)
+	v.servers[2].Overload.Store(true)
+	v.edit(5, 0)
+	ids := mhIDs(v)
+	fallbacks := 0
+	for n := range uint32(500) {
+		r := to(n*2654435761, 0)
+		r.Src = r.Dst
+		x := fold(r.Src, false)
+		slot := hsiphash(x, mhKey1) % mhSlots
+		want := ids[slot]
+		for o := uint32(0); want == 2 || want == 5; o++ {
+			want = ids[hsiphash(x+(o+slot)%mhSlots, mhKey1)%mhSlots]
+			fallbacks++
+		}
+		if got := v.id(v.Pick(r)); got != int(want) {
+			t.Fatalf("%v: got %d, want %d", r.Src, got, want)
+		}
+	}
+	if fallbacks < 100 {
+		t.Errorf("only %d probes", fallbacks)
+	}
+}

@@ -66,16 +66,21 @@ func TestPoll(t *testing.T) {
 	dir, peer := pair(t)
 	q := dir.open(Config{Interface: "d0", RingSlots: 8}, 1)[0]
 	for _, raw := range []bool{false, true} {
-		start := time.Now()
-		if n, err := Poll([]int{-1, q.FD()}, 20*time.Millisecond, raw); n != 0 || err != nil {
-			t.Errorf("raw %v, nothing there: Poll = %d, %v", raw, n, err)
+		// Of several: a busy machine makes them longer, a signal shorter.
+		shortest, longest := time.Hour, time.Duration(0)
+		for range 5 {
+			start := time.Now()
+			if n, err := Poll([]int{-1, q.FD()}, 20*time.Millisecond, raw); n != 0 || err != nil {
+				t.Errorf("raw %v, nothing there: Poll = %d, %v", raw, n, err)
+			}
+			shortest, longest = min(shortest, time.Since(start)), max(longest, time.Since(start))
 		}
-		d := time.Since(start)
-		if !raw && d < 15*time.Millisecond {
-			t.Errorf("ordinary poll came back after %v", d)
+		if !raw && longest < 15*time.Millisecond {
+			t.Errorf("ordinary poll came back after %v", longest)
 		}
-		if raw && d > 15*time.Millisecond {
-			t.Errorf("raw poll held its P for %v, want about %v", d, RawPollMax)
+		// The Go scheduler's preemption signal, after 10 ms, would end it too.
+		if raw && shortest > 8*time.Millisecond {
+			t.Errorf("raw poll held its P for %v, want about %v", shortest, RawPollMax)
 		}
 		if n, err := Poll([]int{q.FD()}, -time.Second, raw); n != 0 || err != nil {
 			t.Errorf("raw %v, negative timeout: Poll = %d, %v", raw, n, err)

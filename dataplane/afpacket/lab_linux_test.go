@@ -7,7 +7,9 @@ import (
 	"iter"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -31,8 +33,21 @@ type ns struct {
 	h    netns.NsHandle
 }
 
+// sweep removes what test runs left that ended without their clean-up, by a panic or a
+// kill: namespaces whose name holds the number of a process that is no more.
+var sweep = sync.OnceFunc(func() {
+	old, _ := filepath.Glob("/run/netns/dirigo-ap-*")
+	for _, path := range old {
+		var pid int
+		if _, err := fmt.Sscanf(filepath.Base(path), "dirigo-ap-%d-", &pid); err == nil && unix.Kill(pid, 0) == unix.ESRCH {
+			_ = exec.Command("ip", "netns", "del", filepath.Base(path)).Run()
+		}
+	}
+})
+
 func newNS(tb testing.TB, role string) *ns {
 	tb.Helper()
+	sweep()
 	n := &ns{tb: tb, name: fmt.Sprintf("dirigo-ap-%d-%d-%s", os.Getpid(), labs.Add(1), role)}
 	ip(tb, "netns", "add", n.name)
 	tb.Cleanup(func() { ip(tb, "netns", "del", n.name) })
@@ -205,7 +220,6 @@ func idle(tb testing.TB, q dataplane.Queue) {
 	if n, err := q.Receive(f[:]); n != 0 || err != nil {
 		tb.Errorf("received %d frames, %v; want none", n, err)
 	}
-	q.Release()
 }
 
 // settle lets softirqs of another CPU finish: the only thing here that no descriptor

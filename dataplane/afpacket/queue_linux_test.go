@@ -121,7 +121,12 @@ func TestTransmitIsByteIdentical(t *testing.T) {
 				t.Fatalf("frame %d: %d bytes, %v; want the %d bytes sent", i, n, err, len(want[i]))
 			}
 		}
-		idle(t, q) // its own frames do not come back
+		// Neither its own frames come back nor what other programs of the host send.
+		send(t, dir.raw("d0", 0), testFrame(100, 1))
+		idle(t, q)
+		if s, err := q.Stats(); s != (dataplane.QueueStats{}) || err != nil {
+			t.Errorf("Stats() = %+v, %v; want nothing received", s, err)
+		}
 	})
 }
 
@@ -208,12 +213,12 @@ func TestVLANFramesAreSkipped(t *testing.T) {
 			idle(t, q)
 			idle(t, q)
 		}
+		if got, want := skipsOf(q), (skips{vlan: 120}); got != want {
+			t.Errorf("skipped %+v, want %+v", got, want)
+		}
 		send(t, fd, tagged(0x8100, 0xe000))
 		if g := take(t, q, 1)[0]; !bytes.Equal(g.bytes, plain) {
 			t.Errorf("priority-tagged frame came as %x, want it without its tag", g.bytes)
-		}
-		if got, want := skipsOf(q), (skips{vlan: 120}); got != want {
-			t.Errorf("Skips() = %+v, want %+v", got, want)
 		}
 	})
 }
@@ -364,6 +369,11 @@ func TestTransmitWithoutCarrier(t *testing.T) {
 	buf := make([]byte, 2048)
 	if n, _, err := recv(fd, buf); err != nil || !bytes.Equal(buf[:n], testFrame(100, 1)) {
 		t.Errorf("with carrier: %d bytes, %v", n, err)
+	}
+	ip(t, "-n", peer.name, "link", "set", "p0", "down")
+	start = time.Now()
+	if n, _ := q.Transmit(frames); n != 0 || time.Since(start) < sendPatience {
+		t.Errorf("carrier lost again: Transmit = %d after %v, want a new wait", n, time.Since(start))
 	}
 }
 

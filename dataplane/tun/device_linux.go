@@ -124,8 +124,14 @@ func (d *Driver) setUp(nl *netlink.Handle) (int, error) {
 	}
 	for _, a := range d.cfg.Addresses {
 		ip := &net.IPNet{IP: a.Addr().AsSlice(), Mask: net.CIDRMask(a.Bits(), a.Addr().BitLen())}
+		addr := &netlink.Addr{IPNet: ip}
+		if a.Addr().Is6() {
+			// There is nobody on the device to have a duplicate, and until the kernel has
+			// looked for one (RFC 4862 section 5.4) the address cannot be bound.
+			addr.Flags = unix.IFA_F_NODAD
+		}
 		// Replace, not add: on a device that stays, the address does so too.
-		if err := nl.AddrReplace(link, &netlink.Addr{IPNet: ip}); err != nil {
+		if err := nl.AddrReplace(link, addr); err != nil {
 			return 0, fmt.Errorf("add address %v: %w", a, err)
 		}
 	}

@@ -6,7 +6,9 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -29,8 +31,21 @@ type host struct {
 
 var hosts atomic.Uint32
 
+// sweep removes what test runs left that ended without their clean-up, by a panic or a
+// kill: namespaces whose name holds the number of a process that is no more.
+var sweep = sync.OnceFunc(func() {
+	old, _ := filepath.Glob("/run/netns/dirigo-tun-*")
+	for _, path := range old {
+		var pid int
+		if _, err := fmt.Sscanf(filepath.Base(path), "dirigo-tun-%d-", &pid); err == nil && unix.Kill(pid, 0) == unix.ESRCH {
+			_ = exec.Command("ip", "netns", "del", filepath.Base(path)).Run()
+		}
+	}
+})
+
 func newHost(tb testing.TB) *host {
 	tb.Helper()
+	sweep()
 	n := &host{tb: tb, name: fmt.Sprintf("dirigo-tun-%d-%d", os.Getpid(), hosts.Add(1))}
 	n.command("ip", "netns", "add", n.name)
 	tb.Cleanup(func() { n.command("ip", "netns", "del", n.name) })
@@ -67,6 +82,22 @@ func (n *host) command(name string, args ...string) {
 // has reports whether the host has the interface.
 func (n *host) has(iface string) bool {
 	return exec.Command("ip", "-n", n.name, "link", "show", iface).Run() == nil
+}
+
+// awaitLocal waits until the host takes packets to its address addr: the kernel adds an
+// IPv6 address's local route from a work queue (addrconf_dad_work).
+func (n *host) awaitLocal(addr string) {
+	n.tb.Helper()
+	for range 1000 {
+		out, err := exec.Command("ip", "-n", n.name, "-6", "route", "show", "table", "local", addr).CombinedOutput()
+		if err != nil {
+			n.tb.Fatalf("ip route: %v: %s", err, out)
+		}
+		if len(out) > 0 {
+			return
+		}
+	}
+	n.tb.Fatalf("no local route to %s", addr)
 }
 
 // do runs f on a thread in the namespace; the thread ends with it.

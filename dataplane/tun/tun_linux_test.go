@@ -109,6 +109,7 @@ func TestEcho(t *testing.T) {
 		MTU:       9000,
 		Addresses: []netip.Prefix{netip.MustParsePrefix("10.8.0.1/24"), netip.MustParsePrefix("fd00:8::1/64")},
 	}, 1)[0]
+	h.awaitLocal("fd00:8::1")
 	for _, c := range []struct {
 		network, local, remote string
 		src, dst, size, l4     int // where addresses and the UDP header are

@@ -1,0 +1,197 @@
+package dataplane_test
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/dirigo-lb/dirigo/arp"
+	"github.com/dirigo-lb/dirigo/conf"
+	"github.com/dirigo-lb/dirigo/conntrack"
+	"github.com/dirigo-lb/dirigo/dataplane"
+	"github.com/dirigo-lb/dirigo/packet"
+)
+
+// bench is one worker whose client port lends the same 64 frames over and over, each time
+// as packets of other connections, and whose transmissions are thrown away.
+type bench struct {
+	tb    testing.TB
+	plane *dataplane.Plane
+	w     *dataplane.Worker
+	rx    *lender
+	now   time.Duration
+	sent  int
+}
+
+// lender is a Queue that makes its frames on the spot.
+type lender struct {
+	bufs  [64][]byte
+	proto []byte // the frame to lend
+	next  uint32 // number of the next connection
+	conns uint32
+	flags uint8
+	on    bool
+	out   *int
+}
+
+func (l *lender) Receive(frames []packet.Frame) (int, error) {
+	if !l.on {
+		return 0, nil
+	}
+	for i := range frames {
+		b := l.bufs[i]
+		copy(b[packet.Headroom:], l.proto)
+		n := l.next % l.conns
+		l.next++
+		ip := b[packet.Headroom+14:]
+		// the client's address and port: 10.x.y.z and 1024 to 2047
+		binary.BigEndian.PutUint32(ip[12:], 10<<24|n>>10&0xffffff)
+		binary.BigEndian.PutUint16(ip[20:], uint16(1024+n&1023))
+		ip[33] = l.flags
+		ip[10], ip[11] = 0, 0
+		var sum uint32
+		for j := 0; j < 20; j += 2 {
+			sum += uint32(ip[j])<<8 | uint32(ip[j+1])
+		}
+		sum = sum&0xffff + sum>>16
+		binary.BigEndian.PutUint16(ip[10:], ^uint16(sum+sum>>16))
+		frames[i] = packet.Frame{Buf: b, Start: packet.Headroom, End: packet.Headroom + uint32(len(l.proto)), L2: true}
+	}
+	return len(frames), nil
+}
+
+func (l *lender) Transmit(frames []*packet.Frame) (int, error) {
+	*l.out += len(frames)
+	return len(frames), nil
+}
+func (l *lender) Release()                             {}
+func (l *lender) FD() int                              { return -1 }
+func (l *lender) Stats() (dataplane.QueueStats, error) { return dataplane.QueueStats{}, nil }
+func (l *lender) Close() error                         { return nil }
+
+func newBench(tb testing.TB, method conf.Forward, conns int) *bench {
+	return newBenchServers(tb, method, conns, conns+1000, 2, "rr")
+}
+
+func newBenchServers(tb testing.TB, method conf.Forward, conns, bound, servers int, scheduler string) *bench {
+	tb.Helper()
+	b := &bench{tb: tb, now: time.Hour}
+	cache := arp.New(arp.Config{Announcements: -1})
+	var err error
+	b.plane, err = dataplane.New(dataplane.Config{MaxConnections: bound, Clock: func() time.Duration { return b.now }, Neighbors: cache})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(b.plane.Conns().Close)
+	var ports []dataplane.PortEnv
+	var acfg []arp.PortConfig
+	for i, own := range []string{"192.0.2.1/24", "10.0.0.1/8"} {
+		p := []netip.Prefix{netip.MustParsePrefix(own)}
+		ports = append(ports, dataplane.PortEnv{Link: dataplane.Link{Name: fmt.Sprint("p", i), MAC: dirMACs[i], MTU: 1500, L2: true, Offload: true}, Addresses: p})
+		acfg = append(acfg, arp.PortConfig{MAC: dirMACs[i], Addresses: p})
+	}
+	cache.SetPorts(acfg)
+	gw, via := netip.MustParseAddr("192.0.2.254"), netip.MustParsePrefix("172.16.0.0/12")
+	routes := []dataplane.Route{{Dest: via, Port: 1}, {Dest: netip.MustParsePrefix("0.0.0.0/0"), Via: gw, Port: 0}}
+	static := []arp.Static{{Port: 0, Addr: packet.AddrFrom(gw), MAC: packet.MAC{2, 0, 0, 0, 0, 9}}}
+	svcVIP := netip.MustParseAddr("192.0.2.100")
+	k := conf.ServiceKey{Proto: packet.TCP, Addr: svcVIP, Port: 80}
+	if err := b.plane.AddService(conf.Service{Key: k, Scheduler: scheduler}); err != nil {
+		tb.Fatal(err)
+	}
+	for i := range servers {
+		a := netip.AddrFrom4([4]byte{172, 16, byte(i >> 8), byte(i + 1)})
+		static = append(static, arp.Static{Port: 1, Addr: packet.AddrFrom(a), MAC: packet.MAC{2, 0, 0, 0, 1, byte(i)}})
+		if err := b.plane.AddServer(k, conf.Server{Addr: a, Port: 80, Forward: method, Weight: 1 + i%3}); err != nil {
+			tb.Fatal(err)
+		}
+	}
+	cache.SetStatic(static)
+	b.plane.SetEnvironment(dataplane.Environment{Ports: ports, Routes: routes, HostPort: -1})
+	spec := packet.Spec{
+		Flow:   packet.Flow{Src: packet.AddrFrom4([4]byte{10, 0, 0, 0}), SrcPort: 1024, Dst: packet.AddrFrom(svcVIP), DstPort: 80, Proto: packet.TCP},
+		EthDst: dirMACs[0], EthSrc: packet.MAC{2, 0, 0, 0, 0, 9}, DF: true, TCPFlags: packet.SYN, Payload: make([]byte, 10),
+	}
+	b.rx = &lender{proto: spec.Frame(), conns: uint32(conns), flags: packet.SYN, on: true, out: &b.sent}
+	for i := range b.rx.bufs {
+		b.rx.bufs[i] = make([]byte, packet.Headroom+len(b.rx.proto)+64)
+	}
+	b.w = b.plane.NewWorker([]dataplane.Queue{b.rx, &lender{out: &b.sent}})
+	b.plane.Publish()
+	if conns > 0 {
+		b.turns((conns + 63) / 64)
+		if n := b.plane.Conns().Len(); n != conns {
+			tb.Fatalf("%d connections, want %d", n, conns)
+		}
+		b.rx.flags = packet.ACK
+		b.turns((conns + 63) / 64) // all ESTABLISHED
+	}
+	return b
+}
+
+func (b *bench) turns(n int) {
+	for range n {
+		b.now += 100 * time.Microsecond
+		if _, _, err := b.w.Turn(); err != nil {
+			b.tb.Fatal(err)
+		}
+	}
+}
+
+// Packets of established connections, round robin over all of them: the whole pipeline
+// from a lent frame to the transmit list, the making of the frame included.
+func BenchmarkEstablished(b *testing.B) {
+	for _, m := range []struct {
+		name   string
+		method conf.Forward
+	}{{"nat", conf.NAT}, {"dr", conf.DR}, {"tun", conf.Tunnel}} {
+		for _, conns := range []int{1000, 1_000_000} {
+			b.Run(fmt.Sprintf("%s/conns=%d", m.name, conns), func(b *testing.B) {
+				r := newBench(b, m.method, conns)
+				b.ReportAllocs()
+				b.ResetTimer()
+				r.turns((b.N + 63) / 64)
+				b.ReportMetric(1e3*float64(b.N)/float64(b.Elapsed().Microseconds()), "kpps")
+			})
+		}
+	}
+}
+
+// The frames of BenchmarkEstablished, made and thrown away: what the harness itself costs.
+func BenchmarkHarness(b *testing.B) {
+	sent := 0
+	l := &lender{proto: tcp(client, 1, packet.ACK).Frame(), conns: 1000, on: true, out: &sent}
+	for i := range l.bufs {
+		l.bufs[i] = make([]byte, 256)
+	}
+	var frames [64]packet.Frame
+	for i := 0; i < b.N; i += 64 {
+		_, _ = l.Receive(frames[:])
+	}
+}
+
+// New connections over 100 servers: service, scheduler, entry, counts, rewrite.
+func BenchmarkNewConnections(b *testing.B) {
+	for _, s := range []string{"rr", "wlc"} {
+		b.Run(s, func(b *testing.B) {
+			const bound = 4_000_000
+			r := newBenchServers(b, conf.NAT, 0, bound, 100, s)
+			r.rx.conns = 1 << 31
+			b.ReportAllocs()
+			b.ResetTimer()
+			for done := 0; done < b.N; done += 64 {
+				if r.plane.Conns().Len() > bound-64 {
+					b.StopTimer()
+					r.plane.Conns().ExpireIf(conntrack.TickOf(r.now), func(*conntrack.Conn) bool { return true })
+					r.now += time.Second
+					r.plane.Conns().Advance(conntrack.TickOf(r.now), 0, 1)
+					b.StartTimer()
+				}
+				r.turns(1)
+			}
+			b.ReportMetric(1e3*float64(b.N)/float64(b.Elapsed().Microseconds()), "kconns/s")
+		})
+	}
+}
