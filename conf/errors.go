@@ -119,6 +119,9 @@ func (p *problems) addBroken(path, format string, args ...any) {
 
 // errors finishes the mistakes: names beside the indexes, lines where known.
 func (p *problems) errors(cfg *Config, file string, lines lineIndex) Errors {
+	if len(p.found) == 0 {
+		return nil
+	}
 	names := labels(cfg)
 	var es Errors
 	for _, m := range p.found {

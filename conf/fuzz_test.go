@@ -86,7 +86,11 @@ func FuzzIndexLines(f *testing.F) {
 				total++
 			}
 		}
-		for path, line := range indexLines(data) {
+		lines, deep := indexLines(data)
+		if deep < 0 || deep > total {
+			t.Errorf("too deep at line %d of %d", deep, total)
+		}
+		for path, line := range lines {
 			if line < 1 || line > total {
 				t.Errorf("%q at line %d of %d", path, line, total)
 			}

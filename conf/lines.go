@@ -20,10 +20,15 @@ func (l lineIndex) of(path string) int {
 	return 0
 }
 
-// indexLines walks a document that the decoder has accepted. It knows where TOML's
-// keys, strings, arrays and inline tables begin and end, and leaves their meaning to
-// the decoder; on a document that is not TOML it gives some index and ends.
-func indexLines(data []byte) lineIndex {
+// maxDepth is how deep tables and lists may lie in each other; our language needs six.
+// The decoder has no bound: it takes seconds, then the stack.
+const maxDepth = 32
+
+// indexLines walks a document. It knows where TOML's keys, strings, arrays and inline
+// tables begin and end, and leaves their meaning to the decoder; on a document that is
+// not TOML it gives some index and ends. deep is the line at which something lies
+// deeper than maxDepth, where the walk ends too; 0 if nothing does.
+func indexLines(data []byte) (lines lineIndex, deep int) {
 	for _, mark := range []string{"\xef\xbb\xbf", "\xff\xfe", "\xfe\xff"} { // the decoder passes them too
 		data = bytes.TrimPrefix(data, []byte(mark))
 	}
@@ -40,7 +45,7 @@ func indexLines(data []byte) lineIndex {
 		}
 		s.skipLine()
 	}
-	return s.lines
+	return s.lines, s.deep
 }
 
 type lineScanner struct {
@@ -49,6 +54,8 @@ type lineScanner struct {
 	line   int // its line
 	lines  lineIndex
 	tables map[string]int // how many [[tables]] of a path there have been
+	depth  int            // of the value or dotted key at hand
+	deep   int            // line of what is too deep
 }
 
 func (s *lineScanner) more() bool { return s.i < len(s.b) }
@@ -143,6 +150,10 @@ func (s *lineScanner) keys() (keys []string) {
 		if !s.more() || s.b[s.i] != '.' {
 			return keys
 		}
+		if len(keys) == maxDepth {
+			s.tooDeep()
+			return keys
+		}
 		s.i++
 	}
 }
@@ -161,11 +172,19 @@ func unquote(text string) string {
 	return text[1 : len(text)-1]
 }
 
+// tooDeep ends the walk.
+func (s *lineScanner) tooDeep() { s.deep, s.i = s.line, len(s.b) }
+
 // value passes a value and notes what is inside.
 func (s *lineScanner) value(path string) {
+	if s.depth == maxDepth {
+		s.tooDeep()
+	}
 	if !s.more() {
 		return
 	}
+	s.depth++
+	defer func() { s.depth-- }()
 	switch s.b[s.i] {
 	case '"', '\'':
 		s.text()

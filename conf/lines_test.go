@@ -2,6 +2,7 @@ package conf
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -44,7 +45,10 @@ func TestLineIndex(t *testing.T) {
 		/* 27 */ `[t.w]`,
 		/* 28 */ `k=1`,
 	}, "\n")
-	got := indexLines([]byte(document))
+	got, deep := indexLines([]byte(document))
+	if deep != 0 {
+		t.Errorf("too deep at line %d", deep)
+	}
 	want := lineIndex{
 		"top": 1, "a": 2, `a."b.c"`: 2, `a."b.c".x`: 3, `a."b.c".x.y`: 3, `a."b.c".x.y.p`: 3, `a."b.c".x.y."q r"`: 3,
 		`a."b.c".x.y."q r"[0]`: 3, `a."b.c".x.y."q r"[1]`: 3, `a."b.c".x.y.s`: 3, `a."b.c".x.y.s.u`: 3,
@@ -77,11 +81,14 @@ func TestLineIndex(t *testing.T) {
 // line, and that line has the key's text.
 func checkLines(t *testing.T, data []byte) {
 	t.Helper()
-	var tree map[string]any
-	if _, err := toml.Decode(string(data), &tree); err != nil || bytes.ContainsRune(data, '\\') {
-		return // keys with escapes have another text
+	lines, deep := indexLines(data)
+	if deep > 0 || bytes.ContainsRune(data, '\\') {
+		return // refused, or with keys that have another text
 	}
-	lines := indexLines(data)
+	var tree map[string]any
+	if _, err := toml.Decode(string(data), &tree); err != nil {
+		return
+	}
 	text := bytes.Split(data, []byte("\n"))
 	var walk func(path, key string, v any)
 	walk = func(path, key string, v any) {
@@ -115,6 +122,25 @@ func TestLinesOfExamples(t *testing.T) {
 			t.Fatal(err)
 		}
 		checkLines(t, data)
+	}
+}
+
+// What lies too deep is refused before it costs time or the stack.
+func TestDepthIsBounded(t *testing.T) {
+	for name, text := range map[string]string{
+		"lists":      "\na = " + strings.Repeat("[", 1e6) + strings.Repeat("]", 1e6),
+		"tables":     "\na = " + strings.Repeat("{a = ", 1e6) + "1" + strings.Repeat("}", 1e6),
+		"dotted key": "\n" + strings.Repeat("a.", 1e6) + "a = 1",
+		"header":     "\n[" + strings.Repeat("a.", 1e6) + "a]",
+	} {
+		_, err := Parse("f", []byte(text))
+		if want := "f:2: tables and lists lie more than 32 deep in each other"; fmt.Sprint(err) != want {
+			t.Errorf("%s: %.80v, want %s", name, err, want)
+		}
+	}
+	// 32 deep is not too deep: the mistake is another.
+	if _, err := Parse("f", []byte("a = "+strings.Repeat("[", 31)+"1"+strings.Repeat("]", 31))); !strings.Contains(err.Error(), "is not a key") {
+		t.Errorf("got %v", err)
 	}
 }
 

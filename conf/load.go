@@ -3,6 +3,7 @@ package conf
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"reflect"
@@ -35,11 +36,14 @@ func Parse(name string, data []byte) (*Config, error) {
 
 // Check is Parse that also gives the warnings of a valid file, with their lines.
 func Check(name string, data []byte) (cfg *Config, warnings Errors, err error) {
+	lines, deep := indexLines(data)
+	if deep > 0 {
+		return nil, nil, Errors{{File: name, Line: deep, Msg: fmt.Sprintf("tables and lists lie more than %d deep in each other", maxDepth)}}
+	}
 	var tree map[string]any
 	if _, err := toml.Decode(string(data), &tree); err != nil {
 		return nil, nil, Errors{syntaxError(name, data, err)}
 	}
-	lines := indexLines(data)
 	p := new(problems)
 	var raw rawConfig
 	p.fill(reflect.ValueOf(&raw).Elem(), "", tree)

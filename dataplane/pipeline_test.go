@@ -296,19 +296,3 @@ func TestSuperFrames(t *testing.T) {
 		t.Errorf("%d bytes arrived in segments, want the %d sent", len(got), len(super.Payload))
 	}
 }
-
-// A batch of any method, in steady state, allocates nothing.
-func TestNoAllocations(t *testing.T) {
-	for name, method := range map[string]conf.Forward{"nat": conf.NAT, "dr": conf.DR, "tun": conf.Tunnel} {
-		t.Run(name, func(t *testing.T) {
-			b := newBench(t, method, 1000)
-			b.turns(100)
-			if n := testing.AllocsPerRun(200, func() { b.turns(1) }); n != 0 {
-				t.Errorf("%v allocations for a batch of 64", n)
-			}
-			if b.sent == 0 {
-				t.Fatal("nothing was sent")
-			}
-		})
-	}
-}

@@ -53,7 +53,7 @@ func Poll(fds []int, timeout time.Duration, raw bool) (int, error) {
 		set[i] = unix.PollFd{Fd: int32(fd), Events: unix.POLLIN}
 	}
 	if raw {
-		n, errno := rawPoll(set[:len(fds)], min(timeout, RawPollMax))
+		n, errno := rawPoll(set[:len(fds)], rawTimeout(timeout))
 		if errno != 0 && errno != unix.EINTR {
 			return 0, fmt.Errorf("afpacket: poll: %w", errno)
 		}
@@ -74,12 +74,15 @@ func Poll(fds []int, timeout time.Duration, raw bool) (int, error) {
 // fd only waits.
 func pollOut(fd int, d time.Duration) {
 	set := [1]unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}
-	rawPoll(set[:], min(d, RawPollMax)) // whatever ends the wait, the next send tells
+	rawPoll(set[:], rawTimeout(d)) // whatever ends the wait, the next send tells
 }
 
-// rawPoll is ppoll without the scheduler's knowledge.
+// rawTimeout brings d within 0 and RawPollMax.
+func rawTimeout(d time.Duration) time.Duration { return min(max(d, 0), RawPollMax) }
+
+// rawPoll is ppoll without the scheduler's knowledge, for d of rawTimeout.
 func rawPoll(set []unix.PollFd, d time.Duration) (int, unix.Errno) {
-	ts := unix.NsecToTimespec(max(d, 0).Nanoseconds())
+	ts := unix.NsecToTimespec(d.Nanoseconds())
 	n, _, errno := unix.RawSyscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(unsafe.SliceData(set))),
 		uintptr(len(set)), uintptr(unsafe.Pointer(&ts)), 0, 0, 0)
 	if errno != 0 {

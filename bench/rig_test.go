@@ -1,4 +1,4 @@
-package dataplane_test
+package bench
 
 import (
 	"encoding/binary"
@@ -9,14 +9,13 @@ import (
 
 	"github.com/dirigo-lb/dirigo/arp"
 	"github.com/dirigo-lb/dirigo/conf"
-	"github.com/dirigo-lb/dirigo/conntrack"
 	"github.com/dirigo-lb/dirigo/dataplane"
 	"github.com/dirigo-lb/dirigo/packet"
 )
 
-// bench is one worker whose client port lends the same 64 frames over and over, each time
+// rig is one worker whose client port lends the same 64 frames over and over, each time
 // as packets of other connections, and whose transmissions are thrown away.
-type bench struct {
+type rig struct {
 	tb    testing.TB
 	plane *dataplane.Plane
 	w     *dataplane.Worker
@@ -24,6 +23,9 @@ type bench struct {
 	now   time.Duration
 	sent  int
 }
+
+// dirMACs are the director's link addresses, clients' side first.
+var dirMACs = [2]packet.MAC{{2, 0, 0, 0, 1, 1}, {2, 0, 0, 0, 2, 1}}
 
 // lender is a Queue that makes its frames on the spot.
 type lender struct {
@@ -71,13 +73,13 @@ func (l *lender) FD() int                              { return -1 }
 func (l *lender) Stats() (dataplane.QueueStats, error) { return dataplane.QueueStats{}, nil }
 func (l *lender) Close() error                         { return nil }
 
-func newBench(tb testing.TB, method conf.Forward, conns int) *bench {
-	return newBenchServers(tb, method, conns, conns+1000, 2, "rr")
+func newRig(tb testing.TB, method conf.Forward, conns int) *rig {
+	return newRigServers(tb, method, conns, conns+1000, 2, "rr")
 }
 
-func newBenchServers(tb testing.TB, method conf.Forward, conns, bound, servers int, scheduler string) *bench {
+func newRigServers(tb testing.TB, method conf.Forward, conns, bound, servers int, scheduler string) *rig {
 	tb.Helper()
-	b := &bench{tb: tb, now: time.Hour}
+	b := &rig{tb: tb, now: time.Hour}
 	cache := arp.New(arp.Config{Announcements: -1})
 	var err error
 	b.plane, err = dataplane.New(dataplane.Config{MaxConnections: bound, Clock: func() time.Duration { return b.now }, Neighbors: cache})
@@ -131,67 +133,11 @@ func newBenchServers(tb testing.TB, method conf.Forward, conns, bound, servers i
 	return b
 }
 
-func (b *bench) turns(n int) {
+func (b *rig) turns(n int) {
 	for range n {
 		b.now += 100 * time.Microsecond
 		if _, _, err := b.w.Turn(); err != nil {
 			b.tb.Fatal(err)
 		}
-	}
-}
-
-// Packets of established connections, round robin over all of them: the whole pipeline
-// from a lent frame to the transmit list, the making of the frame included.
-func BenchmarkEstablished(b *testing.B) {
-	for _, m := range []struct {
-		name   string
-		method conf.Forward
-	}{{"nat", conf.NAT}, {"dr", conf.DR}, {"tun", conf.Tunnel}} {
-		for _, conns := range []int{1000, 1_000_000} {
-			b.Run(fmt.Sprintf("%s/conns=%d", m.name, conns), func(b *testing.B) {
-				r := newBench(b, m.method, conns)
-				b.ReportAllocs()
-				b.ResetTimer()
-				r.turns((b.N + 63) / 64)
-				b.ReportMetric(1e3*float64(b.N)/float64(b.Elapsed().Microseconds()), "kpps")
-			})
-		}
-	}
-}
-
-// The frames of BenchmarkEstablished, made and thrown away: what the harness itself costs.
-func BenchmarkHarness(b *testing.B) {
-	sent := 0
-	l := &lender{proto: tcp(client, 1, packet.ACK).Frame(), conns: 1000, on: true, out: &sent}
-	for i := range l.bufs {
-		l.bufs[i] = make([]byte, 256)
-	}
-	var frames [64]packet.Frame
-	for i := 0; i < b.N; i += 64 {
-		_, _ = l.Receive(frames[:])
-	}
-}
-
-// New connections over 100 servers: service, scheduler, entry, counts, rewrite.
-func BenchmarkNewConnections(b *testing.B) {
-	for _, s := range []string{"rr", "wlc"} {
-		b.Run(s, func(b *testing.B) {
-			const bound = 4_000_000
-			r := newBenchServers(b, conf.NAT, 0, bound, 100, s)
-			r.rx.conns = 1 << 31
-			b.ReportAllocs()
-			b.ResetTimer()
-			for done := 0; done < b.N; done += 64 {
-				if r.plane.Conns().Len() > bound-64 {
-					b.StopTimer()
-					r.plane.Conns().ExpireIf(conntrack.TickOf(r.now), func(*conntrack.Conn) bool { return true })
-					r.now += time.Second
-					r.plane.Conns().Advance(conntrack.TickOf(r.now), 0, 1)
-					b.StartTimer()
-				}
-				r.turns(1)
-			}
-			b.ReportMetric(1e3*float64(b.N)/float64(b.Elapsed().Microseconds()), "kconns/s")
-		})
 	}
 }
