@@ -11,7 +11,7 @@ import (
 // (__ip_vs_get_out_rt and the transmitters of ip_vs_xmit.c).
 func (w *Worker) forward(f *packet.Frame, a *action) (Verdict, Reason) {
 	to := a.addr
-	rt := w.table.route(to)
+	rt := w.route(to)
 	switch {
 	case rt == nil || rt.kind == Unreachable:
 		w.sendICMP(f, f.Flow.Dst, icmpHostUnreachable, 0)
@@ -61,7 +61,7 @@ func (w *Worker) refusesSize(f *packet.Frame, method conf.Forward, mtu int) bool
 // that translates it: its TTL is spent, or it is too long for its way out and may not
 // be cut. Such a packet does not count for its connection.
 func (w *Worker) stopsReply(f *packet.Frame) bool {
-	rt := w.table.route(f.Flow.Dst)
+	rt := w.route(f.Flow.Dst)
 	return f.TTL <= 1 || rt != nil && rt.kind == Unicast && f.DF && encap.TooBig(f, int(rt.mtu))
 }
 
@@ -71,7 +71,7 @@ func (w *Worker) answer(f *packet.Frame, a *action) (Verdict, Reason) {
 	if a.method != conf.NAT {
 		return Pass, ReplyUntouched
 	}
-	rt := w.table.route(f.Flow.Dst)
+	rt := w.route(f.Flow.Dst)
 	if rt == nil || rt.kind != Unicast {
 		return Drop, NoRoute
 	}

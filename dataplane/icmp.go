@@ -28,7 +28,7 @@ func (w *Worker) sendICMP(f *packet.Frame, src packet.Addr, kind icmpKind, rest 
 		family = 1
 	}
 	code := icmpCodes[kind][family]
-	rt := w.table.route(f.Flow.Src)
+	rt := w.route(f.Flow.Src)
 	if rt == nil || rt.kind != Unicast {
 		return
 	}
@@ -58,7 +58,7 @@ func (w *Worker) icmp(f *packet.Frame) (Verdict, Reason, bool) {
 		}
 		return Pass, ICMPError, true
 	case code == 0 && (typ == 8 && !f.Flow.V6 || typ == 128 && f.Flow.V6) && w.plane.echo && w.table.ours(f):
-		rt := w.table.route(f.Flow.Src)
+		rt := w.route(f.Flow.Src)
 		if rt == nil || rt.kind != Unicast {
 			return Drop, NoRoute, true
 		}

@@ -14,7 +14,7 @@ import (
 type Table struct {
 	gen      uint64
 	ports    []portInfo
-	routes   []route
+	routes   routeTable
 	marks    []markRule
 	services map[serviceAddr]*Service
 	fwmarks  map[fwmarkKey]*Service

@@ -40,6 +40,7 @@ type Worker struct {
 	neighborGen uint64
 	arena       arena
 	hops        hopCache
+	routes      routeCache
 	seg         encap.Segmenter
 	frag        encap.Fragmenter
 	request     sched.Request

@@ -89,7 +89,7 @@ var (
 type Driver struct {
 	cfg   Config
 	link  dataplane.Link
-	index int // interface index, linux/if_arp.h sense
+	index int // interface index in the namespace of New
 }
 
 var _ dataplane.Driver = (*Driver)(nil)

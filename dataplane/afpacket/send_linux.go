@@ -30,7 +30,7 @@ type sender struct {
 	fd int
 	// bypass is PACKET_QDISC_BYPASS: frames go to the interface without passing its
 	// queueing discipline. It lasts until a super-frame meets an interface that cannot
-	// segment by itself, see refusedBusy.
+	// segment by itself, see leaveBypass.
 	bypass  bool
 	stalled bool   // the last Transmit waited in vain; do not wait again until a frame is taken
 	refused uint64 // frames refused one by one
