@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/netip"
 	"os"
 	"runtime"
@@ -43,6 +44,7 @@ type Director struct {
 	guard   *host.Guard // nil: no port is guarded
 	guarded []string
 	local   *host.Local // nil: no port leads to the host
+	socket  net.Listener
 
 	mu        sync.Mutex // guards what follows: there is one writer at a time
 	cfg       *conf.Config
@@ -63,6 +65,11 @@ func New(cfg *conf.Config, opt Options) (d *Director, err error) {
 	}()
 	if len(cfg.Ports) == 0 {
 		return d, fmt.Errorf("%s: no [[port]]: there is nothing to receive from", opt.Path)
+	}
+	// First, for it is what only one director can have: another one's guard and policy
+	// rules are not touched. Requests wait until Run serves them.
+	if d.socket, err = listen(cfg.Director.Control); err != nil {
+		return d, err
 	}
 	workers := cfg.Director.Workers
 	if workers == 0 {
@@ -212,10 +219,6 @@ func (d *Director) isLocal(a netip.Addr) bool {
 // Run serves until ctx ends, then takes everything down. Whatever comes by reload makes
 // it read its file again.
 func (d *Director) Run(ctx context.Context, reload <-chan os.Signal) error {
-	srv, err := listen(d.cfg.Director.Control)
-	if err != nil {
-		return errors.Join(err, d.Close())
-	}
 	g, ctx := errgroup.WithContext(ctx)
 	if procs := len(d.workers) + 1; runtime.GOMAXPROCS(0) < procs {
 		runtime.GOMAXPROCS(procs) // a worker that waits for frames must not hold up the writer
@@ -226,13 +229,13 @@ func (d *Director) Run(ctx context.Context, reload <-chan os.Signal) error {
 			return w.Run(ctx, wait, d.portFailed)
 		})
 	}
-	g.Go(func() error { return d.serve(ctx, srv) })
+	g.Go(func() error { return d.serve(ctx, d.socket) })
 	g.Go(func() error { return d.housekeep(ctx, reload) })
 	if d.cfg.Director.FollowRoutes {
 		g.Go(func() error { return host.Follow(ctx, d.portNames(conf.AFPacket), d.routesChanged) })
 	}
 	d.log.Info("director runs", "workers", len(d.workers), "ports", len(d.links), "services", len(d.cfg.Services), "control", d.cfg.Director.Control)
-	err = g.Wait()
+	err := g.Wait()
 	d.log.Info("director stops")
 	return errors.Join(err, d.Close())
 }
@@ -299,6 +302,12 @@ func (d *Director) Close() (err error) {
 	if d.plane != nil {
 		d.plane.Conns().Close()
 		d.plane = nil
+	}
+	if d.socket != nil { // its file goes with it
+		if e := d.socket.Close(); !errors.Is(e, net.ErrClosed) {
+			err = errors.Join(err, e)
+		}
+		d.socket = nil
 	}
 	return err
 }
