@@ -21,6 +21,9 @@ func (w *Worker) forward(f *packet.Frame, a *action) (Verdict, Reason) {
 	}
 	var tunnel encap.Tunnel
 	mtu := int(rt.mtu)
+	if a.server != nil && a.server.mtu.Load() != 0 {
+		mtu = a.server.pathMTU(mtu, w.now)
+	}
 	if a.method == conf.Tunnel {
 		tunnel = a.server.rules.Load().tunnel
 		tunnel.Src, tunnel.PMTUDisc = w.table.source(rt, tunnel.V6), w.table.sysctl.PMTUDisc
@@ -35,17 +38,27 @@ func (w *Worker) forward(f *packet.Frame, a *action) (Verdict, Reason) {
 		return Drop, TTLExceeded
 	}
 	encap.DecTTL(f)
-	if w.refusesSize(f, a.method, mtu) {
+	if a.quote == nil && w.refusesSize(f, a.method, mtu) {
 		w.sendICMP(f, vip, icmpTooBig, uint32(mtu))
 		return Drop, TooBig
 	}
 	switch a.method {
 	case conf.NAT:
-		encap.Dest(f, a.addr, a.port)
+		w.translate(f, a)
 	case conf.Tunnel:
 		return w.tunnel(f, &tunnel, rt)
 	}
 	return w.emit(f, rt, to, methodReason[a.method])
+}
+
+// translate makes a client's packet, or an ICMP error that quotes a server's, one for
+// the server.
+func (w *Worker) translate(f *packet.Frame, a *action) {
+	if a.quote != nil {
+		rewriteQuote(f, a.quote, true, a.addr, a.port)
+		return
+	}
+	encap.Dest(f, a.addr, a.port)
 }
 
 // refusesSize reports whether a packet is longer than mtu and may not be cut. With
@@ -96,7 +109,7 @@ func (w *Worker) toHost(f *packet.Frame, a *action) (Verdict, Reason) {
 		return Drop, NoHostPort
 	}
 	if a.method == conf.NAT {
-		encap.Dest(f, a.addr, a.port)
+		w.translate(f, a)
 	}
 	return w.send(f, uint16(w.table.hostPort), packet.Addr{}, ForwardLocal)
 }

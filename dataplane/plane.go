@@ -372,12 +372,14 @@ func (p *Plane) Publish() {
 	t := &Table{
 		gen: old.gen + 1, ports: make([]portInfo, len(p.env.Ports)), hostPort: p.env.HostPort,
 		services: make(map[serviceAddr]*Service, len(p.services)), fwmarks: map[fwmarkKey]*Service{},
-		vips: make(map[packet.Addr]bool), sysctl: p.sysctl, timeouts: p.timeouts,
+		vips: make(map[packet.Addr]bool), own: make(map[packet.Addr]bool), tunnels: make(map[packet.Addr]encap.Tunnel),
+		sysctl: p.sysctl, timeouts: p.timeouts,
 	}
 	for i, e := range p.env.Ports {
 		links[i] = e.Link
 		t.ports[i] = portInfo{Link: e.Link}
 		for _, a := range slices.Backward(e.Addresses) {
+			t.own[packet.AddrFrom(a.Addr())] = true
 			if a.Addr().Is4() {
 				t.ports[i].addr4 = packet.AddrFrom(a.Addr())
 			} else if !a.Addr().IsLinkLocalUnicast() {
@@ -402,7 +404,23 @@ func (p *Plane) Publish() {
 		}
 		t.marks = append(t.marks, r)
 	}
+	if p.sysctl.NATICMPSend {
+		t.natServers = map[serviceAddr]bool{}
+	}
 	for k, s := range p.services {
+		if k.V6Service() {
+			t.families[1] = true
+		} else {
+			t.families[0] = true
+		}
+		for _, srv := range s.servers {
+			switch r := srv.rules.Load(); {
+			case r.method == conf.Tunnel:
+				t.tunnels[srv.Addr] = r.tunnel
+			case r.method == conf.NAT && t.natServers != nil:
+				t.natServers[serviceAddr{srv.Addr, srv.Port, k.Proto, srv.V6}] = true
+			}
+		}
 		if k.Fwmark != 0 {
 			t.fwmarks[fwmarkKey{k.Fwmark, k.V6}] = s
 			t.port0 = true

@@ -10,52 +10,53 @@ import (
 )
 
 // schedule is for a packet without a connection: find its service, let the template or
-// the scheduler name a server, and make the entry (tcp_conn_schedule, ip_vs_schedule).
-// With r == noReason the packet goes on with action a.
-func (w *Worker) schedule(f *packet.Frame) (a action, v Verdict, r Reason) {
+// the scheduler name a server, and make the entry (tcp_conn_schedule, ip_vs_schedule). fl
+// are the connection's ends, client first: the packet's own, or, if icmp, those of the
+// packet that it quotes. With r == noReason the packet goes on with action a.
+func (w *Worker) schedule(f *packet.Frame, fl *packet.Flow, icmp bool) (a action, v Verdict, r Reason) {
 	t := w.table
-	if f.Flow.Proto == packet.TCP {
+	if fl.Proto == packet.TCP && !icmp {
 		if f.TCPFlags&packet.RST != 0 || f.TCPFlags&packet.SYN == 0 && !t.sysctl.SloppyTCP {
 			return a, Pass, NoConnection
 		}
 	}
-	svc, mark := t.service(f)
+	svc, mark := t.service(f, fl)
 	if svc == nil {
 		return a, Pass, NoService
 	}
 	rules := svc.rules.Load()
 	w.explainService(rules)
-	if f.Flow.SrcPort == ftpDataPort {
+	if fl.SrcPort == ftpDataPort {
 		return a, Pass, FTPData
 	}
 	var server *Server
 	var parent template
-	port := f.Flow.DstPort
+	port := fl.DstPort
 	if rules.persistent {
-		server, parent, r = w.sticky(f, svc, rules, mark)
+		server, parent, r = w.sticky(fl, svc, rules, mark)
 		if r != noReason {
-			return w.leave(f, svc, r)
+			return w.leave(f, fl, icmp, svc, r)
 		}
 		if port == svc.Key.Port && server.Port != 0 {
 			port = server.Port
 		}
 	} else {
 		if svc.Key.Fwmark == 0 && port != svc.Key.Port {
-			return w.leave(f, svc, PortMismatch)
+			return w.leave(f, fl, icmp, svc, PortMismatch)
 		}
-		if server = w.pick(f, rules); server == nil {
-			return w.leave(f, svc, NoDestination)
+		if server = w.pick(fl, rules); server == nil {
+			return w.leave(f, fl, icmp, svc, NoDestination)
 		}
 		if server.Port != 0 {
 			port = server.Port
 		}
 	}
-	return w.connect(f, rules, server, parent, port)
+	return w.connect(f, fl, icmp, rules, server, parent, port)
 }
 
 // pick asks the scheduler.
-func (w *Worker) pick(f *packet.Frame, rules *serviceRules) *Server {
-	w.request = sched.Request{Src: f.Flow.Src, Dst: f.Flow.Dst, SrcPort: f.Flow.SrcPort, Proto: f.Flow.Proto, V6: f.Flow.V6, Now: w.now}
+func (w *Worker) pick(fl *packet.Flow, rules *serviceRules) *Server {
+	w.request = sched.Request{Src: fl.Src, Dst: fl.Dst, SrcPort: fl.SrcPort, Proto: fl.Proto, V6: fl.V6, Now: w.now}
 	s := rules.sched.Pick(&w.request)
 	if s == nil {
 		return nil
@@ -65,9 +66,8 @@ func (w *Worker) pick(f *packet.Frame, rules *serviceRules) *Server {
 }
 
 // connect makes the connection's entry and takes the packet as its first.
-func (w *Worker) connect(f *packet.Frame, rules *serviceRules, server *Server, parent template, port uint16) (a action, v Verdict, r Reason) {
+func (w *Worker) connect(f *packet.Frame, fl *packet.Flow, icmp bool, rules *serviceRules, server *Server, parent template, port uint16) (a action, v Verdict, r Reason) {
 	sr := server.rules.Load()
-	fl := &f.Flow
 	c := conntrack.Conn{
 		Client: fl.Src, ClientPort: fl.SrcPort, Virtual: fl.Dst, VirtualPort: fl.DstPort,
 		Dest: server.Addr, DestPort: port, Proto: fl.Proto, Server: server.ID,
@@ -107,7 +107,11 @@ func (w *Worker) connect(f *packet.Frame, rules *serviceRules, server *Server, p
 	w.count.at(server.ID).Conns++
 	server.bind(&c)
 	e := s.At(ref)
-	w.fromClient(s, ref, e, f, server)
+	if icmp { // no packet of the connection itself: it stays as it was made
+		w.explainConn(e)
+	} else {
+		w.fromClient(s, ref, e, f, server)
+	}
 	return w.actionOf(e, server), Pass, noReason
 }
 
@@ -123,8 +127,7 @@ func (t template) release(w *Worker) {
 
 // sticky finds or makes the client's template (ip_vs_sched_persist) and returns its
 // server. The template's server is used whatever its weight or load.
-func (w *Worker) sticky(f *packet.Frame, svc *Service, rules *serviceRules, mark uint32) (server *Server, parent template, r Reason) {
-	fl := &f.Flow
+func (w *Worker) sticky(fl *packet.Flow, svc *Service, rules *serviceRules, mark uint32) (server *Server, parent template, r Reason) {
 	k := conntrack.Key{Proto: fl.Proto, V6: fl.V6, Other: fl.Dst}
 	for i := range k.Client {
 		k.Client[i] = fl.Src[i] & rules.mask[i]
@@ -148,7 +151,7 @@ func (w *Worker) sticky(f *packet.Frame, svc *Service, rules *serviceRules, mark
 		}
 	}
 	if ref == 0 {
-		if server = w.pick(f, rules); server == nil {
+		if server = w.pick(fl, rules); server == nil {
 			return nil, parent, NoDestination
 		}
 		c := conntrack.Conn{
@@ -189,12 +192,15 @@ func markAddr(mark uint32, v6 bool) (a packet.Addr) {
 
 // leave is the end of a packet whose service has no server for it (ip_vs_leave): the
 // client is told port unreachable, also for TCP, unless the host may want it.
-func (w *Worker) leave(f *packet.Frame, svc *Service, r Reason) (action, Verdict, Reason) {
+func (w *Worker) leave(f *packet.Frame, fl *packet.Flow, icmp bool, svc *Service, r Reason) (action, Verdict, Reason) {
 	if r == TableFull {
 		return action{}, Drop, r
 	}
-	if svc.Key.Fwmark == 0 && svc.Key.Port == ftpPort && f.Flow.DstPort != ftpPort {
+	if svc.Key.Fwmark == 0 && svc.Key.Port == ftpPort && fl.DstPort != ftpPort {
 		return action{}, Pass, FTPData
+	}
+	if icmp { // no error about an error
+		return action{}, Drop, r
 	}
 	w.sendICMP(f, f.Flow.Dst, icmpPortUnreachable, 0)
 	return action{}, Drop, r

@@ -43,6 +43,8 @@ type Server struct {
 	rules        atomic.Pointer[serverRules]
 	persistent   atomic.Int32 // templates bound to it (kernel: persistconns)
 	upper, lower atomic.Int32
+	mtu          atomic.Int32 // of the path, as a router said; see pathMTU
+	mtuUntil     atomic.Int64
 	idleSince    time.Duration // in the trash and unreferenced since; 0: not yet seen so
 }
 

@@ -21,15 +21,17 @@ import (
 // director is the pipeline in the recordings' fixed topology: clients and a gateway on
 // cl0, real servers on sv0, all neighbours known.
 type director struct {
-	plane  *dataplane.Plane
-	worker *dataplane.Worker
-	queues []*pcap.Queue
-	now    time.Duration
-	marks  []conf.Mark
-	sysctl conf.Sysctl
-	out    []frame       // since the last inject or wait
-	draw   uint64        // what twos draws next: see steer
-	shift  time.Duration // added to the clock when connections are listed: see dump
+	plane   *dataplane.Plane
+	worker  *dataplane.Worker
+	queues  []*pcap.Queue
+	now     time.Duration
+	marks   []conf.Mark
+	sysctl  conf.Sysctl
+	env     dataplane.Environment
+	orphans bool          // a removal's work is still to be done
+	out     []frame       // since the last inject or wait
+	draw    uint64        // what twos draws next: see steer
+	shift   time.Duration // added to the clock when connections are listed: see dump
 
 	lastV    dataplane.Verdict
 	lastR    dataplane.Reason
@@ -105,6 +107,7 @@ func newDirector(r *recording) (*director, error) {
 		dataplane.Route{Dest: netip.MustParsePrefix("::/0"), Via: netip.MustParseAddr("2001:db8:1::fe")})
 	neighbors.SetPorts(cfg)
 	neighbors.SetStatic(static)
+	d.env = env
 	d.plane.SetEnvironment(env)
 	d.worker = d.plane.NewWorker([]dataplane.Queue{d.queues[0], d.queues[1]})
 	d.worker.Observe(func(f *packet.Frame, v dataplane.Verdict, why dataplane.Reason, tr *dataplane.Trace) {
@@ -142,6 +145,10 @@ func (d *director) configure(r *recording) error {
 // happens when it is due.
 func (d *director) advance(t time.Duration) error {
 	for d.now < t {
+		if d.orphans {
+			d.orphans = false
+			d.plane.ExpireOrphans()
+		}
 		d.now = min(t, d.now+time.Second)
 		if _, _, err := d.worker.Turn(); err != nil {
 			return err
@@ -230,7 +237,7 @@ func (d *director) ipvsadm(argv []string) (string, error) {
 	}
 	if err == nil && cmd.Op != ipvsadm.OpList && cmd.Op != ipvsadm.OpSave {
 		d.plane.Publish()
-		d.plane.ExpireOrphans()
+		d.orphans = true // a tick later
 	}
 	return b.String(), err
 }
