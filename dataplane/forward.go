@@ -25,7 +25,10 @@ func (w *Worker) forward(f *packet.Frame, a *action) (Verdict, Reason) {
 		mtu = a.server.pathMTU(mtu, w.now)
 	}
 	if a.method == conf.Tunnel {
-		tunnel = a.server.rules.Load().tunnel
+		tunnel = encap.Tunnel{Dst: to, V6: !to.Is4()}
+		if a.server != nil {
+			tunnel = a.server.rules.Load().tunnel
+		}
 		tunnel.Src, tunnel.PMTUDisc = w.table.source(rt, tunnel.V6), w.table.sysctl.PMTUDisc
 		mtu -= encap.Overhead(&tunnel)
 		if least := 68; mtu < least || tunnel.V6 && mtu < 1280 { // RFC 791; RFC 8200

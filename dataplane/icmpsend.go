@@ -1,6 +1,9 @@
 package dataplane
 
-import "github.com/dirigo-lb/dirigo/packet"
+import (
+	"github.com/dirigo-lb/dirigo/conf"
+	"github.com/dirigo-lb/dirigo/packet"
+)
 
 // icmpKind is an ICMP error by meaning; each family has its own numbers for it.
 type icmpKind uint8
@@ -45,6 +48,13 @@ func (w *Worker) sendICMPError(f *packet.Frame, src packet.Addr, typ, code uint8
 	*out = packet.Frame{Buf: out.Buf, Start: packet.Headroom, End: packet.Headroom + uint32(len(b)), Port: f.Port}
 	if out.Parse() != packet.None {
 		return
+	}
+	// The director's own errors pass the hook for servers' answers too: one about a packet
+	// to a DR or tunnel server counts there (ip_vs_out at LOCAL_OUT).
+	if q, ok := quoted(out); ok {
+		if a, s, ok := w.quotedToServer(&q); ok && a.method != conf.NAT {
+			w.countOut(s, out)
+		}
 	}
 	w.emit(out, rt, out.Flow.Dst, ForwardReply)
 }

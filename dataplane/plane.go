@@ -262,6 +262,9 @@ func (p *Plane) AddServer(k conf.ServiceKey, c conf.Server) error {
 	s := find(p.trash, key)
 	if s != nil {
 		p.trash = slices.DeleteFunc(p.trash, func(o *Server) bool { return o == s })
+		if s.service.Load() != svc { // a service made anew: its servers' figures begin at 0
+			p.stats.zeroServer(s.ID)
+		}
 	} else {
 		s = &Server{key: key}
 		s.Addr, s.V6, s.Port = key.addr, key.v6, key.port
@@ -294,19 +297,10 @@ func (p *Plane) newID(s *Server) uint32 {
 
 // setServer takes over what a command may change of a server (__ip_vs_update_dest).
 func (p *Plane) setServer(s *Server, c *conf.Server) {
-	r := &serverRules{conf: *c, method: c.Forward}
-	if c.Forward == conf.Tunnel {
-		r.tunnel = encap.Tunnel{
-			Dst: packet.AddrFrom(c.Addr), V6: c.Addr.Is6(), Kind: encap.Kind(c.TunType), Port: c.TunPort,
-			Csum: c.TunFlags != 0,
-		}
-	}
-	s.rules.Store(r)
-	if u := int32(c.Upper); u == 0 || u > s.upper.Load() {
-		s.Overload.Store(false)
-	}
-	s.upper.Store(int32(c.Upper))
-	s.lower.Store(int32(c.Lower))
+	s.rules.Store(&serverRules{conf: *c, method: c.Forward, tunnel: encap.Tunnel{
+		Dst: packet.AddrFrom(c.Addr), V6: c.Addr.Is6(), Kind: encap.Kind(c.TunType), Port: c.TunPort, Csum: c.TunFlags != 0,
+	}})
+	s.setThresholds(int32(c.Upper), int32(c.Lower))
 	s.Weight.Store(int32(c.Weight))
 }
 
