@@ -200,7 +200,8 @@ func (p *Port) id() string     { return p.Name }
 func (r *Route) id() string    { return r.Dest.String() }
 func (n *Neighbor) id() string { return n.Address.String() + " on " + n.Port }
 
-// edits says which keys have another value: `weight 1 -> 3, upper 0 -> 100`.
+// edits says which keys have another value: `weight 1 -> 3, upper 0 -> 100`. Both are
+// pairs of one kind of thing, so they have the same keys.
 func edits(was, is pairs) string {
 	var said []string
 	old := make(map[string]pair, len(was))
@@ -208,14 +209,8 @@ func edits(was, is pairs) string {
 		old[p.key] = p
 	}
 	for _, p := range is {
-		if o, both := old[p.key]; !both || o.value != p.value {
+		if o := old[p.key]; o.value != p.value {
 			said = append(said, fmt.Sprintf("%s %s -> %s", p.key, plain(o), plain(p)))
-		}
-		delete(old, p.key)
-	}
-	for _, p := range was { // of the other family
-		if _, gone := old[p.key]; gone {
-			said = append(said, fmt.Sprintf("%s %s -> none", p.key, plain(p)))
 		}
 	}
 	return strings.Join(said, ", ")

@@ -18,7 +18,7 @@ const (
 	DefaultUDP            = 5 * time.Minute  // ip_vs_proto_udp.c udp_timeouts
 	DefaultScheduler      = "wlc"            // ipvsadm.c DEF_SCHED
 	DefaultWeight         = 1
-	DefaultPersistence    = 6 * time.Minute // ipvsadm -p without a value: IP_VS_TEMPLATE_TIMEOUT, 360 s
+	DefaultPersistence    = 6 * time.Minute // ipvsadm -p without a value, 360 s
 )
 
 var allOnes = netip.AddrFrom4([4]byte{255, 255, 255, 255})

@@ -54,7 +54,7 @@ func other(a, b time.Duration) time.Duration {
 
 // sameSet compares two lists without regard to order.
 func sameSet[T any](a, b []T, id func(*T) string, pairs func(*T) pairs) bool {
-	return len(a) == len(b) && listEdits(a, b, id, pairs) == ""
+	return listEdits(a, b, id, pairs) == ""
 }
 
 // diffServices deletes first, so that names and addresses are free again, and adds

@@ -3,6 +3,7 @@ package conf
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"reflect"
 	"testing"
 	"time"
@@ -141,6 +142,18 @@ func TestEditorGoesOn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer func() { // begin anew, as ipvsadm-restore does
+		again := AddService{Service{Key: key, Scheduler: "rr"}}
+		for _, change := range []Change{Clear{}, again, SetPorts{Ports: []Port{{Name: "eth0", RingSlots: 8, Addresses: []netip.Prefix{prefix("192.0.2.2/24")}}}}} {
+			if err := e.Do(change); err != nil {
+				t.Errorf("%v: %v", change, err)
+			}
+		}
+		own := AddService{Service{Key: ServiceKey{Proto: 6, Addr: addr("192.0.2.2"), Port: 80}, Scheduler: "rr"}}
+		if err := e.Do(own); !errors.Is(err, ErrInvalid) {
+			t.Errorf("the new port's address as VIP: %v", err)
+		}
+	}()
 	want := []Service{
 		{Key: key, Scheduler: "wrr", Servers: []Server{
 			{Addr: addr("10.0.0.2"), Port: 53, Weight: 4}, {Addr: addr("10.0.0.1"), Port: 53, Weight: 3}, // a server added again is the newest

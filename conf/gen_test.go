@@ -1,12 +1,23 @@
 package conf
 
 import (
+	"flag"
 	"fmt"
 	"net/netip"
+	"os"
+	"testing"
 	"time"
 
 	"pgregory.net/rapid"
 )
+
+// TestMain fixes the seed of the properties; -rapid.seed gives another.
+func TestMain(m *testing.M) {
+	if err := flag.Set("rapid.seed", "20261121"); err != nil {
+		panic(err)
+	}
+	os.Exit(m.Run())
+}
 
 // genConfig draws a valid state. The spaces are small, so that two draws have
 // services, servers and routes in common.

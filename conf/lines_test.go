@@ -44,6 +44,8 @@ func TestLineIndex(t *testing.T) {
 		/* 26 */ `[[t]]`,
 		/* 27 */ `[t.w]`,
 		/* 28 */ `k=1`,
+		/* 29 */ `q = ["""x""""", # text and end again, now before a comma`,
+		/* 30 */ `2]`,
 	}, "\n")
 	got, deep := indexLines([]byte(document))
 	if deep != 0 {
@@ -56,7 +58,7 @@ func TestLineIndex(t *testing.T) {
 		`a."b.c".list[1]`: 14, `a."b.c".list[1][0]`: 14, `a."b.c".list[1][1]`: 14, `a."b.c".list[1][2]`: 15,
 		`a."b.c".list[2]`: 16, `a."b.c".list[2].e`: 16, `a."b.c".list[3]`: 16, `a."b.c".list[3].e`: 16,
 		"t": 18, "t[0]": 18, "t[0].k": 19, "t[0].u": 20, "t[0].u[0]": 20, "t[0].u[0].k": 21, "t[0].u[1]": 22, "t[0].u[1].k": 23,
-		"t[0].u[1].v": 24, "t[0].u[1].v.k": 25, "t[1]": 26, "t[1].w": 27, "t[1].w.k": 28,
+		"t[0].u[1].v": 24, "t[0].u[1].v.k": 25, "t[1]": 26, "t[1].w": 27, "t[1].w.k": 28, "t[1].w.q": 29, "t[1].w.q[0]": 29, "t[1].w.q[1]": 30,
 	}
 	for path, line := range want {
 		if got[path] != line {

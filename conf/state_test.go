@@ -235,7 +235,7 @@ service = [{ listen = "tcp/192.0.2.1:80", persistence = {}, forward = "dr",
 	s.Key.Addr = addr("::ffff:192.0.2.1")
 	s.Key.V6 = true
 	s.Servers[0].TunPort = 7 // of a server that is no tunnel
-	if d := Diff(a, b); len(d) != 0 {
+	if d := slices.Concat(Diff(a, b), Diff(b, a)); len(d) != 0 {
 		t.Errorf("differ: %v", d)
 	}
 	b.Director.Announce = 9

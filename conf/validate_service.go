@@ -155,7 +155,7 @@ func (p *problems) checkServer(path string, d *Server, key ServiceKey) {
 		p.add(address, "%v is a link-local address, which needs an interface; write a global or unique local one", d.Addr)
 		return
 	}
-	if key == (ServiceKey{}) {
+	if key.Fwmark == 0 && !key.Addr.IsValid() {
 		return // its mistake is told where the service's key is
 	}
 	if v6 := key.V6Service(); known && d.Addr.Is6() != v6 && d.Forward != Tunnel {

@@ -41,8 +41,7 @@ type Guard struct {
 	on        []port   // existing at the last install
 	rules     Rules
 	installed content // what the kernel holds; nil: no table
-	size      map[setID]int
-	noFib     bool // the kernel has no nft_fib_netdev: the host's addresses are kept in sets
+	noFib     bool    // the kernel has no nft_fib_netdev: the host's addresses are kept in sets
 }
 
 type port struct {
@@ -88,7 +87,6 @@ func (g *Guard) install() (err error) {
 		if err = g.replace(); err == nil {
 			return nil
 		}
-		g.installed = nil
 		if !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.EOPNOTSUPP) {
 			break
 		}
@@ -96,6 +94,7 @@ func (g *Guard) install() (err error) {
 			g.noFib = true
 		}
 	}
+	g.installed = nil
 	return fmt.Errorf("install guard %s: %w", g.table.Name, err)
 }
 
@@ -110,7 +109,7 @@ func (g *Guard) replace() error {
 		return err
 	}
 	old, _ := g.counts() // they go on where the same Guard writes its table anew
-	if g.size == nil {
+	if g.installed == nil {
 		old = nil // an earlier director's
 	}
 	dropTable(c, g.table)
@@ -118,12 +117,10 @@ func (g *Guard) replace() error {
 	for _, name := range counters {
 		c.AddObj(&nftables.CounterObj{Table: g.table, Name: name, Packets: old[name].Frames, Bytes: old[name].Bytes})
 	}
-	g.size = map[setID]int{}
 	ports := names(g.on)
 	classes := g.rules.classes(ports)
 	for _, id := range setsOf(classes) {
-		g.size[id] = room(len(want[id]))
-		set := id.set(g.table, g.size[id])
+		set := id.set(g.table)
 		if err := c.AddSet(set, nil); err != nil {
 			return fmt.Errorf("set %v: %w", id, err)
 		}
@@ -154,7 +151,7 @@ func (g *Guard) Update(rules Rules) error {
 		return g.install()
 	}
 	err := g.patch()
-	if errors.Is(err, unix.ENOENT) || errors.Is(err, errFull) { // gone meanwhile; grown beyond its sets
+	if errors.Is(err, unix.ENOENT) { // gone meanwhile
 		return g.install()
 	}
 	if err != nil {
@@ -162,8 +159,6 @@ func (g *Guard) Update(rules Rules) error {
 	}
 	return nil
 }
-
-var errFull = errors.New("a set is full")
 
 // patch sends the difference between what the sets hold and what they should.
 func (g *Guard) patch() error {
@@ -177,10 +172,7 @@ func (g *Guard) patch() error {
 	}
 	for _, id := range setsOf(g.rules.classes(names(g.on))) {
 		gone, added := without(g.installed[id], want[id]), without(want[id], g.installed[id])
-		if len(g.installed[id])+len(added) > g.size[id] { // what is gone counts until the commit
-			return errFull
-		}
-		set := id.set(g.table, g.size[id])
+		set := id.set(g.table)
 		if err := errors.Join(change(c.SetDeleteElements, set, id, gone), change(c.SetAddElements, set, id, added)); err != nil {
 			return err
 		}

@@ -295,6 +295,7 @@ func (l *lab) cases() []guardCase {
 		{"ICMP error of the server about something else", s, l.unreachable(s, rs, client, client, 4000, rs, 8081), "", false},
 		{"answer of the fwmark service's NAT server", s, l.tcp(s, rsAny, 1500, client, 4000, true), countReply, false},
 		{"traffic of that server from a port not marked", s, l.tcp(s, rsAny, 3500, client, 4000, true), "", false},
+		{"UDP of that server from a port marked for TCP", s, l.udp(s, rsAny, 1500, client, 4000), "", false},
 		{"ICMP error about a request to that server", s, l.unreachable(s, rsAny, client, client, 4000, rsAny, 1500), countICMP, false},
 	}
 }

@@ -347,6 +347,14 @@ func TestLocalRefusesWhatCannotWork(t *testing.T) {
 			}
 		}
 	})
+	// Fails half-way: the IPv4 part is in place when the kernel refuses the IPv6 route.
+	sysctl(t, ns, "ipv6/conf/tun0/disable_ipv6", "1")
+	in(t, ns, func() {
+		err := NewLocal("x", "tun0").Install([]Server{{addr("127.0.0.1"), packet.TCP, 80}, {addr("2001:db8:8::2"), packet.TCP, 80}})
+		if err == nil || !strings.Contains(err.Error(), "default route") {
+			t.Errorf("IPv6 server with IPv6 off on the device: %v", err)
+		}
+	})
 	if got := bare(t, ns); got != clean {
 		t.Errorf("after refusals:\n%s", got)
 	}

@@ -164,6 +164,7 @@ func TestKernelTakesAnyMarkRules(t *testing.T) {
 func TestNumbersStep(t *testing.T) {
 	for _, c := range []struct{ n, after string }{
 		{"::", "::1"}, {"::ff", "::100"}, {"2001:db8::ffff:ffff", "2001:db8::1:0:0"}, {"255.255.255.254", "255.255.255.255"},
+		{"2001:db8::ffff:ffff:ffff:ffff", "2001:db8:0:1::"},
 	} {
 		n, after := numberOf(addr(c.n)), numberOf(addr(c.after))
 		if n.after() != after || after.before() != n {

@@ -129,6 +129,11 @@ func TestLinksAndLocalAddresses(t *testing.T) {
 	if v := readView(t, ns, "eth0"); v.Links[0].Up {
 		t.Error("a link that was set down is up")
 	}
+	ip(t, ns, "link add eth3 type veth peer name p3")
+	ip(t, ns, "link set eth3 up")
+	if v := readView(t, ns, "eth3"); v.Links[0].Up {
+		t.Error("a link whose peer is down, so without carrier, is up")
+	}
 }
 
 // An address whose connected route is in another table still is on-link.

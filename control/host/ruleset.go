@@ -2,7 +2,6 @@ package host
 
 import (
 	"fmt"
-	"math/bits"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
@@ -62,15 +61,9 @@ func (id setID) String() string {
 	return fmt.Sprintf("%s%d", id.name, family)
 }
 
-// set declares a set. A hash has a size: without one the kernel takes a table that
-// starts with four buckets and grows behind the inserts of a large batch, which makes
-// those ten times slower (nft_rhash, against nft_hash with its fixed buckets).
-func (id setID) set(t *nftables.Table, size int) *nftables.Set {
+func (id setID) set(t *nftables.Table) *nftables.Set {
 	types, ranges := setTypes(id)
 	s := &nftables.Set{Table: t, Name: id.String(), KeyType: types[0], Interval: ranges}
-	if !ranges {
-		s.Size = uint32(size)
-	}
 	if len(types) > 1 {
 		// At most five types fit the library's key, so this cannot fail.
 		s.KeyType, _ = nftables.ConcatSetType(types...)
@@ -78,9 +71,6 @@ func (id setID) set(t *nftables.Table, size int) *nftables.Set {
 	}
 	return s
 }
-
-// room is the size for a set that holds n elements, with as many again to come.
-func room(n int) int { return max(1024, 1<<bits.Len(uint(2*n))) }
 
 // elements turns keys into messages of bounded size.
 func (id setID) elements(keys map[string]struct{}) (chunks [][]nftables.SetElement) {

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -151,6 +152,15 @@ func TestUpdateIsADifference(t *testing.T) {
 		t.Error("a port marked no more is still guarded")
 	}
 	updated := sets(t, l.ns, "dirigo_lab")
+	before := stats(t, l.ns, g)
+	in(t, l.ns, func() {
+		if err := g.Install([]string{"d0", "d1"}, changed); err != nil {
+			t.Error(err)
+		}
+	})
+	if after := stats(t, l.ns, g); !maps.Equal(before, after) || before[countMark] != 1 {
+		t.Errorf("counters %v, after another Install %v", before, after)
+	}
 	guardIn(t, l.ns, "fresh", []string{"d0", "d1"}, changed)
 	fresh := sets(t, l.ns, "dirigo_fresh")
 	for name, want := range fresh {
