@@ -41,6 +41,7 @@ func (w *Worker) forward(f *packet.Frame, a *action) (Verdict, Reason) {
 		return Drop, TTLExceeded
 	}
 	encap.DecTTL(f)
+	recordRoute(f, vip)
 	if a.quote == nil && w.refusesSize(f, a.method, mtu) {
 		w.sendICMP(f, vip, icmpTooBig, uint32(mtu))
 		return Drop, TooBig
@@ -100,6 +101,7 @@ func (w *Worker) answer(f *packet.Frame, a *action) (Verdict, Reason) {
 		return Drop, TooBig
 	}
 	encap.DecTTL(f)
+	recordRoute(f, w.table.source(rt, f.Flow.V6))
 	encap.Source(f, a.addr, a.port)
 	return w.emit(f, rt, f.Flow.Dst, ForwardReply)
 }

@@ -23,6 +23,9 @@ func (w *Worker) process(f *packet.Frame) (Verdict, Reason) {
 	if !w.table.serves(f.Flow.V6) {
 		return Pass, NoService
 	}
+	if sourceRouted(f) {
+		return Drop, SourceRouted
+	}
 	if a, ok := w.reply(f); ok {
 		return w.answer(f, &a)
 	}
@@ -128,7 +131,7 @@ func (w *Worker) fromClient(s *conntrack.Shard, r conntrack.Ref, c *conntrack.Co
 // opensAnew says whether a packet that begins a connection must not be taken for one
 // of the old entry c (is_new_conn and is_new_conn_expected in ip_vs_core.c).
 func (w *Worker) opensAnew(f *packet.Frame, c *conntrack.Conn, server *Server) bool {
-	if f.Flow.Proto != packet.TCP || f.TCPFlags&packet.SYN == 0 {
+	if !opens(f) {
 		return false
 	}
 	if w.table.sysctl.ExpireNodestConn && server != nil && server.Weight.Load() == 0 {
@@ -137,6 +140,9 @@ func (w *Worker) opensAnew(f *packet.Frame, c *conntrack.Conn, server *Server) b
 	mode := w.table.sysctl.ConnReuseMode
 	if mode == 0 || c.Parent() != 0 {
 		return false
+	}
+	if c.Proto == packet.SCTP {
+		return c.State == conntrack.SCTPClosed
 	}
 	switch c.State {
 	case conntrack.TCPTimeWait, conntrack.TCPClose:
@@ -147,10 +153,31 @@ func (w *Worker) opensAnew(f *packet.Frame, c *conntrack.Conn, server *Server) b
 	return false
 }
 
+// opens reports whether f begins a connection (is_new_conn): a SYN, also with ACK, or an
+// SCTP INIT; UDP never says so.
+func opens(f *packet.Frame) bool {
+	switch f.Flow.Proto {
+	case packet.TCP:
+		return f.TCPFlags&packet.SYN != 0
+	case packet.SCTP:
+		chunk, ok := f.SCTPFirst()
+		return ok && chunk == packet.ChunkInit
+	}
+	return false
+}
+
 // advance moves a connection's state and timer, the counts of its server and the
 // assurance of its template.
 func (w *Worker) advance(s *conntrack.Shard, r conntrack.Ref, c *conntrack.Conn, dir conntrack.Direction, f *packet.Frame, server *Server) {
-	if ch := c.Advance(dir, f.TCPFlags, &w.table.timeouts); ch != 0 {
+	event := f.TCPFlags
+	if f.Flow.Proto == packet.SCTP {
+		var ok bool
+		if event, ok = f.SCTPChunk(); !ok {
+			s.Touch(r, w.tick)
+			return
+		}
+	}
+	if ch := c.Advance(dir, event, &w.table.timeouts); ch != 0 {
 		if server != nil {
 			server.moved(ch)
 		}
@@ -198,7 +225,7 @@ func (w *Worker) notBalanced(f *packet.Frame) (Verdict, Reason, bool) {
 		return Pass, Fragment, true
 	}
 	switch f.Flow.Proto {
-	case packet.TCP, packet.UDP:
+	case packet.TCP, packet.UDP, packet.SCTP:
 		return Pass, noReason, false
 	case packet.ICMP, packet.ICMPv6:
 		if w.discovery(f) {
@@ -242,7 +269,14 @@ func (w *Worker) strayAnswer(f *packet.Frame) bool {
 	return true
 }
 
-// resets reports whether f is a TCP RST.
+// resets reports whether f is a TCP RST or an SCTP ABORT.
 func resets(f *packet.Frame) bool {
-	return f.Flow.Proto == packet.TCP && f.TCPFlags&packet.RST != 0
+	switch f.Flow.Proto {
+	case packet.TCP:
+		return f.TCPFlags&packet.RST != 0
+	case packet.SCTP:
+		chunk, ok := f.SCTPFirst()
+		return ok && chunk == packet.ChunkAbort
+	}
+	return false
 }

@@ -15,10 +15,9 @@ import (
 // packet that it quotes. With r == noReason the packet goes on with action a.
 func (w *Worker) schedule(f *packet.Frame, fl *packet.Flow, icmp bool) (a action, v Verdict, r Reason) {
 	t := w.table
-	if fl.Proto == packet.TCP && !icmp {
-		if f.TCPFlags&packet.RST != 0 || f.TCPFlags&packet.SYN == 0 && !t.sysctl.SloppyTCP {
-			return a, Pass, NoConnection
-		}
+	sloppy := fl.Proto == packet.TCP && t.sysctl.SloppyTCP || fl.Proto == packet.SCTP && t.sysctl.SloppySCTP
+	if !icmp && fl.Proto != packet.UDP && (resets(f) || !opens(f) && !sloppy) {
+		return a, Pass, NoConnection
 	}
 	svc, mark := t.service(f, fl)
 	if svc == nil {

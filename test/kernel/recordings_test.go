@@ -161,6 +161,7 @@ func (d *director) hosts(want []frame, in []byte) bool {
 		switch {
 		case o.Flow == f.Flow && o.TTL == f.TTL-1: // routed
 		case o.Flow.Proto == packet.TCP && o.TCPFlags&packet.RST != 0 && o.Flow.Src == f.Flow.Dst && o.Flow.Dst == f.Flow.Src:
+		case o.Flow.Proto == packet.SCTP && o.Flow.Src == f.Flow.Dst && o.Flow.Dst == f.Flow.Src && firstChunk(&o) == packet.ChunkAbort:
 		case o.Flow.Proto == packet.ICMP || o.Flow.Proto == packet.ICMPv6:
 			if o.Flow.Dst != f.Flow.Src {
 				return false
@@ -239,9 +240,9 @@ func (d *director) command(s *step) string {
 		}
 		return ""
 	case "sysctl":
-		name, value, _ := strings.Cut(strings.Trim(words[len(words)-1], "'"), "=")
-		if err := d.setSysctl(name, value); err != nil {
-			return err.Error()
+		name, value, _ := strings.Cut(strings.Trim(strings.Join(words[2:], " "), "'"), "=")
+		if err := d.setSysctl(name, value); (err != nil) != (s.RC != 0) {
+			return fmt.Sprintf("%s: %v; recorded exit code %d, text %q", s.Cmd, err, s.RC, s.Text)
 		}
 		return ""
 	}
@@ -355,4 +356,9 @@ func sortedConns(text string) string {
 	rows := slices.DeleteFunc(slices.Clone(lines[2:]), func(l string) bool { return len(l) > 9 && l[4:9] == "00:00" })
 	slices.Sort(rows)
 	return strings.Join(append(lines[:2:2], rows...), "")
+}
+
+func firstChunk(f *packet.Frame) uint8 {
+	chunk, _ := f.SCTPFirst()
+	return chunk
 }
