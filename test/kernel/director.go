@@ -30,7 +30,7 @@ type director struct {
 	marks   []conf.Mark
 	sysctl  conf.Sysctl
 	env     dataplane.Environment
-	orphans bool          // a removal's work is still to be done
+	orphans time.Duration // when the work of a removal is to be done; 0: there is none
 	out     []frame       // since the last inject or wait
 	draw    uint64        // what twos draws next: see steer
 	shift   time.Duration // added to the clock when connections are listed: see dump
