@@ -33,7 +33,7 @@ var ErrFull = errors.New("connection table is full")
 // Owner hears of entries that end, so that it can give back what it counted for them.
 type Owner interface {
 	// Ended is called with the entry's shard locked, just before the entry is freed.
-	Ended(c *Conn)
+	Ended(r Ref, c *Conn)
 }
 
 // Config of a Table.
@@ -289,7 +289,7 @@ func (s *Shard) fire(r Ref, t Tick) {
 	}
 	s.unlink(r)
 	if s.t.owner != nil {
-		s.t.owner.Ended(c)
+		s.t.owner.Ended(r, c)
 	}
 	if c.Flags&FlagNoCPort != 0 {
 		s.t.noPort.Add(-1)
@@ -377,20 +377,21 @@ func (t *Table) Advance(now Tick, first, step int) {
 
 // Each calls f with a copy of every entry, newest first in a chain, until f returns
 // false. One shard at a time is copied under its lock, so f may take its time.
-func (t *Table) Each(f func(c *Conn) bool) {
+func (t *Table) Each(f func(r Ref, c *Conn) bool) {
 	var page []Conn
+	var refs []Ref
 	for i := range t.shards {
 		s := &t.shards[i]
 		s.mu.Lock()
-		page = page[:0]
+		page, refs = page[:0], refs[:0]
 		for _, r := range s.buckets {
 			for ; r != 0; r = t.conns[r].next {
-				page = append(page, t.conns[r].copy())
+				page, refs = append(page, t.conns[r].copy()), append(refs, r)
 			}
 		}
 		s.mu.Unlock()
 		for j := range page {
-			if !f(&page[j]) {
+			if !f(refs[j], &page[j]) {
 				return
 			}
 		}

@@ -98,7 +98,7 @@ type ended struct {
 	n  int
 }
 
-func (e *ended) Ended(*Conn) { e.mu.Lock(); e.n++; e.mu.Unlock() }
+func (e *ended) Ended(Ref, *Conn) { e.mu.Lock(); e.n++; e.mu.Unlock() }
 
 // A million random operations against a plain map with exact timers: what is in the
 // table, and when it ends, agree at every step.

@@ -20,6 +20,7 @@ import (
 // caller at a time, but for those that say otherwise.
 type Plane struct {
 	conns     *conntrack.Table
+	engine    *conntrack.Engine
 	neighbors *arp.Cache
 	clock     Clock
 	random    func(n uint64) uint64 // for twos; nil: the scheduler's own
@@ -41,6 +42,7 @@ type Plane struct {
 	trash    []*Server
 	freeIDs  []uint32
 	svcIDs   uint32
+	orphans  bool // ExpireOrphans has found some
 }
 
 // Config of a Plane.
@@ -69,6 +71,7 @@ func New(cfg Config) (*Plane, error) {
 	if err != nil {
 		return nil, err
 	}
+	p.engine = conntrack.NewEngine(p.conns)
 	p.table.Store(&Table{hostPort: -1, timeouts: p.timeouts, sysctl: p.sysctl})
 	return p, nil
 }
@@ -83,7 +86,10 @@ func (p *Plane) Neighbors() *arp.Cache { return p.neighbors }
 func (p *Plane) Now() time.Duration { return p.clock() }
 
 // Ended gives back what an entry counted for its server; the connection table calls it.
-func (p *Plane) Ended(c *conntrack.Conn) {
+func (p *Plane) Ended(r conntrack.Ref, c *conntrack.Conn) {
+	if c.Template() {
+		p.engine.Drop(r)
+	}
 	if c.Server != conntrack.NoServer {
 		(*p.servers.Load())[c.Server].unbind(c)
 	}
@@ -429,15 +435,19 @@ func (p *Plane) Publish() {
 }
 
 // ExpireOrphans ends the connections of servers that are no longer configured, if
-// expire_nodest_conn says so (the kernel does it a tick after the removal).
+// expire_nodest_conn says so (the kernel does it a tick after the removal), and returns
+// how many. Parents are passed over while they have children: call it again a tick
+// later, until there are none; Housekeep does that too.
 func (p *Plane) ExpireOrphans() int {
 	if !p.sysctl.ExpireNodestConn {
 		return 0
 	}
 	servers := *p.servers.Load()
-	return p.conns.ExpireIf(conntrack.TickOf(p.clock()), func(c *conntrack.Conn) bool {
+	n := p.conns.ExpireIf(conntrack.TickOf(p.clock()), func(c *conntrack.Conn) bool {
 		return c.Server != conntrack.NoServer && !servers[c.Server].Available.Load()
 	})
+	p.orphans = n > 0
+	return n
 }
 
 // trashIdle is how long an unreferenced server waits in the trash
@@ -450,6 +460,9 @@ func (p *Plane) Housekeep() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := p.clock()
+	if p.orphans {
+		p.ExpireOrphans()
+	}
 	for _, s := range p.order {
 		s.rules.Load().sched.Housekeep(now)
 	}

@@ -19,7 +19,7 @@ func (w *Worker) schedule(f *packet.Frame, fl *packet.Flow, icmp bool) (a action
 	if !icmp && fl.Proto != packet.UDP && (resets(f) || !opens(f) && !sloppy) {
 		return a, Pass, NoConnection
 	}
-	svc, mark := t.service(f, fl)
+	svc := t.service(f, fl)
 	if svc == nil {
 		return a, Pass, NoService
 	}
@@ -32,7 +32,7 @@ func (w *Worker) schedule(f *packet.Frame, fl *packet.Flow, icmp bool) (a action
 	var parent template
 	port := fl.DstPort
 	if rules.persistent {
-		server, parent, r = w.sticky(fl, svc, rules, mark)
+		server, parent, r = w.sticky(f, fl, svc, rules)
 		if r != noReason {
 			return w.leave(f, fl, icmp, svc, r)
 		}
@@ -126,7 +126,7 @@ func (t template) release(w *Worker) {
 
 // sticky finds or makes the client's template (ip_vs_sched_persist) and returns its
 // server. The template's server is used whatever its weight or load.
-func (w *Worker) sticky(fl *packet.Flow, svc *Service, rules *serviceRules, mark uint32) (server *Server, parent template, r Reason) {
+func (w *Worker) sticky(f *packet.Frame, fl *packet.Flow, svc *Service, rules *serviceRules) (server *Server, parent template, r Reason) {
 	k := conntrack.Key{Proto: fl.Proto, V6: fl.V6, Other: fl.Dst}
 	for i := range k.Client {
 		k.Client[i] = fl.Src[i] & rules.mask[i]
@@ -138,9 +138,22 @@ func (w *Worker) sticky(fl *packet.Flow, svc *Service, rules *serviceRules, mark
 	case same && fl.DstPort != ftpPort:
 		k.OtherPort = svc.Key.Port
 	}
-	s, h := w.conns.Lock(k.Proto, &k.Client, 0, w.tick)
+	var call []byte // the Call-ID, for a service with the SIP engine
+	if rules.conf.Persistence.Engine != "" {
+		var ok bool
+		if call, ok = sipCall(f); !ok {
+			return nil, parent, NoCallID
+		}
+		k.ClientPort = w.plane.engine.Port(call)
+	}
+	s, h := w.conns.Lock(k.Proto, &k.Client, k.ClientPort, w.tick)
 	defer s.Unlock()
-	ref := s.Template(h, &k)
+	var ref conntrack.Ref
+	if call != nil {
+		ref = w.plane.engine.Template(s, h, &k, call)
+	} else {
+		ref = s.Template(h, &k)
+	}
 	if ref != 0 {
 		server = w.serverOf(s.At(ref))
 		if server == nil || !server.Available.Load() ||
@@ -154,7 +167,7 @@ func (w *Worker) sticky(fl *packet.Flow, svc *Service, rules *serviceRules, mark
 			return nil, parent, NoDestination
 		}
 		c := conntrack.Conn{
-			Client: k.Client, Virtual: k.Other, VirtualPort: k.OtherPort, Dest: server.Addr,
+			Client: k.Client, ClientPort: k.ClientPort, Virtual: k.Other, VirtualPort: k.OtherPort, Dest: server.Addr,
 			Proto: k.Proto, Server: server.ID, Timeout: rules.timeout,
 			Flags: server.rules.Load().flags() | conntrack.FlagTemplate,
 		}
@@ -168,6 +181,9 @@ func (w *Worker) sticky(fl *packet.Flow, svc *Service, rules *serviceRules, mark
 		if ref, err = s.Insert(h, &c, 0, w.tick); err != nil {
 			return nil, parent, TableFull
 		}
+		if call != nil {
+			w.plane.engine.SetData(ref, conntrack.SIPEngine, call)
+		}
 		server.bind(&c)
 	} else {
 		w.explainPick("template")
@@ -175,6 +191,14 @@ func (w *Worker) sticky(fl *packet.Flow, svc *Service, rules *serviceRules, mark
 	w.conns.Hold(ref)
 	s.Touch(ref, w.tick)
 	return server, template{ref}, noReason
+}
+
+// sipCall is the Call-ID of a SIP message in UDP (ip_vs_sip_fill_param).
+func sipCall(f *packet.Frame) ([]byte, bool) {
+	if f.Flow.Proto != packet.UDP || f.FragOff != 0 || f.L4+8 >= f.IPEnd {
+		return nil, false
+	}
+	return conntrack.CallID(f.Buf[f.L4+8 : f.IPEnd])
 }
 
 // markAddr is the virtual address of a fwmark service's template: the mark in the first
@@ -192,7 +216,7 @@ func markAddr(mark uint32, v6 bool) (a packet.Addr) {
 // leave is the end of a packet whose service has no server for it (ip_vs_leave): the
 // client is told port unreachable, also for TCP, unless the host may want it.
 func (w *Worker) leave(f *packet.Frame, fl *packet.Flow, icmp bool, svc *Service, r Reason) (action, Verdict, Reason) {
-	if r == TableFull {
+	if r == TableFull || r == NoCallID {
 		return action{}, Drop, r
 	}
 	if svc.Key.Fwmark == 0 && svc.Key.Port == ftpPort && fl.DstPort != ftpPort {

@@ -59,28 +59,28 @@ const (
 // service finds the virtual service for a packet that has no connection, in the order
 // of ip_vs_service_find. fl are its ends, client first; they differ from the packet's own
 // for an ICMP error, whose mark counts all the same.
-func (t *Table) service(f *packet.Frame, fl *packet.Flow) (*Service, uint32) {
+func (t *Table) service(f *packet.Frame, fl *packet.Flow) *Service {
 	mark := t.mark(f)
 	if mark != 0 {
 		if s := t.fwmarks[fwmarkKey{mark, fl.V6}]; s != nil {
-			return s, mark
+			return s
 		}
 	}
 	k := serviceAddr{fl.Dst, fl.DstPort, fl.Proto, fl.V6}
 	if s := t.services[k]; s != nil {
-		return s, mark
+		return s
 	}
 	if t.ftp && k.proto == packet.TCP && (k.port == ftpDataPort || k.port >= unprivileged) {
 		k.port = ftpPort
 		if s := t.services[k]; s != nil {
-			return s, mark
+			return s
 		}
 	}
 	if t.port0 {
 		k.port = 0
-		return t.services[k], mark
+		return t.services[k]
 	}
-	return nil, mark
+	return nil
 }
 
 // Environment is what a table needs beside services: the ports as opened, and the

@@ -154,8 +154,9 @@ func (d *director) advance(t time.Duration) error {
 	for d.now < t {
 		d.now = min(t, d.now+time.Second)
 		if d.orphans != 0 && d.now >= d.orphans {
-			d.orphans = 0
-			d.plane.ExpireOrphans()
+			if d.orphans = 0; d.plane.ExpireOrphans() > 0 {
+				d.orphans = d.now + conntrack.TickLen // their parents
+			}
 		}
 		if _, _, err := d.worker.Turn(); err != nil {
 			return err
@@ -287,7 +288,7 @@ func (d *director) list(b *bytes.Buffer, cmd *ipvsadm.Command) error {
 	case cmd.List.Connections:
 		return p.Conns(func(yield func(ipvsadm.ConnEntry) bool) {
 			d.plane.EachConn(func(c dataplane.Conn) bool {
-				return yield(ipvsadm.ConnEntry{Proto: c.Proto, Expire: c.Expires, State: c.State, Client: c.Client, Virtual: c.Virtual, Dest: c.Dest})
+				return yield(ipvsadm.ConnEntry{Proto: c.Proto, Expire: c.Expires, State: c.State, Client: c.Client, Virtual: c.Virtual, Dest: c.Dest, PEName: c.Engine, PEData: c.EngineData})
 			})
 		})
 	case cmd.List.Timeout:
