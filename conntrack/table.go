@@ -238,7 +238,7 @@ func (s *Shard) Touch(r Ref, now Tick) {
 // (ip_vs_conn_expire_now). An entry with children lives on.
 func (s *Shard) Expire(r Ref, now Tick) {
 	c := &s.t.conns[r]
-	if c.Children() > 0 {
+	if c.Children() > 0 || !now.Before(c.expires) { // in use, or due already
 		return
 	}
 	s.wheel.remove(s.t.conns, r)
@@ -406,7 +406,7 @@ func (t *Table) ExpireIf(now Tick, f func(c *Conn) bool) (n int) {
 		s.mu.Lock()
 		for _, r := range s.buckets {
 			for ; r != 0; r = t.conns[r].next {
-				if c := &t.conns[r]; c.Children() == 0 && f(c) {
+				if c := &t.conns[r]; c.Children() == 0 && now.Before(c.expires) && f(c) {
 					s.Expire(r, now)
 					n++
 				}
