@@ -442,8 +442,9 @@ func (p *Plane) ExpireOrphans() int {
 	if !p.sysctl.ExpireNodestConn {
 		return 0
 	}
-	servers := *p.servers.Load()
-	n := p.conns.ExpireIf(conntrack.TickOf(p.clock()), func(c *conntrack.Conn) bool {
+	servers, now := *p.servers.Load(), conntrack.TickOf(p.clock())
+	p.conns.Advance(now, 0, 1) // children of the last call end, and leave parents without any
+	n := p.conns.ExpireIf(now, func(c *conntrack.Conn) bool {
 		return c.Server != conntrack.NoServer && !servers[c.Server].Available.Load()
 	})
 	p.orphans = n > 0
