@@ -417,6 +417,31 @@ func (t *Table) ExpireIf(now Tick, f func(c *Conn) bool) (n int) {
 	return n
 }
 
+// Sample looks at one part in share of all hash chains, drawn at random with repetition
+// by draw (uniform in [0, n)), and makes the timer of every entry there for which f is
+// true fire now (ip_vs_random_dropentry). It returns how many.
+func (t *Table) Sample(now Tick, share int, draw func(n uint64) uint64, f func(c *Conn) bool) (n int) {
+	total := 0
+	for i := range t.shards {
+		s := &t.shards[i]
+		s.mu.Lock()
+		total += len(s.buckets)
+		s.mu.Unlock()
+	}
+	for range total / share {
+		s := &t.shards[draw(uint64(len(t.shards)))]
+		s.mu.Lock()
+		for r := s.buckets[draw(uint64(len(s.buckets)))]; r != 0; r = t.conns[r].next {
+			if f(&t.conns[r]) {
+				s.Expire(r, now)
+				n++
+			}
+		}
+		s.mu.Unlock()
+	}
+	return n
+}
+
 // WaitsForPort reports whether any entry waits for its client's port, so that a failed
 // In is worth repeating with port 0.
 func (t *Table) WaitsForPort() bool { return t.noPort.Load() > 0 }

@@ -21,6 +21,8 @@ import (
 type Plane struct {
 	conns     *conntrack.Table
 	engine    *conntrack.Engine
+	defence   conntrack.Defence
+	available func() int
 	neighbors *arp.Cache
 	clock     Clock
 	random    func(n uint64) uint64 // for twos; nil: the scheduler's own
@@ -43,6 +45,7 @@ type Plane struct {
 	freeIDs  []uint32
 	svcIDs   uint32
 	orphans  bool // ExpireOrphans has found some
+	dropper  conntrack.Dropper
 }
 
 // Config of a Plane.
@@ -52,6 +55,7 @@ type Config struct {
 	Seed           [2]uint64             // of the connection table's hash; zero: random
 	Random         func(n uint64) uint64 // uniform in [0, n), for twos; nil: random
 	Neighbors      *arp.Cache
+	Available      func() int // free and buffer memory in pages of 4 KiB, for the defences; nil: plenty
 	// Resolver, if set, gives the link address of every next hop, and the neighbour cache is
 	// not asked. It makes a replay: workers then also share one counter of outer IP ids.
 	Resolver func(packet.Addr) packet.MAC
@@ -60,7 +64,7 @@ type Config struct {
 
 // New makes a data plane without ports, services or workers.
 func New(cfg Config) (*Plane, error) {
-	p := &Plane{clock: cfg.Clock, random: cfg.Random, neighbors: cfg.Neighbors, echo: !cfg.NoEcho, resolver: cfg.Resolver, services: map[conf.ServiceKey]*Service{}}
+	p := &Plane{clock: cfg.Clock, random: cfg.Random, neighbors: cfg.Neighbors, echo: !cfg.NoEcho, resolver: cfg.Resolver, available: cfg.Available, services: map[conf.ServiceKey]*Service{}}
 	p.servers.Store(&[]*Server{})
 	p.timeouts = conntrack.DefaultTimeouts()
 	p.sysctl = conf.Sysctl{ConnReuseMode: 1, PMTUDisc: true, AmDroprate: 10, Amemthresh: 1024,
@@ -107,7 +111,7 @@ func (p *Plane) SetSysctl(s conf.Sysctl) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.sysctl = s
-	p.timeouts.Secure = s.SecureTCP >= 2
+	p.defend()
 }
 
 // SetTimeouts is ipvsadm --set: a zero leaves its timeout as it is. Later packets use
@@ -367,6 +371,10 @@ func find(list []*Server, k serverKey) *Server {
 func (p *Plane) Publish() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.publish()
+}
+
+func (p *Plane) publish() {
 	old := p.table.Load()
 	links := make([]Link, len(p.env.Ports))
 	t := &Table{
@@ -461,6 +469,7 @@ func (p *Plane) Housekeep() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := p.clock()
+	p.defend()
 	if p.orphans {
 		p.ExpireOrphans()
 	}

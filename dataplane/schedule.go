@@ -25,6 +25,9 @@ func (w *Worker) schedule(f *packet.Frame, fl *packet.Flow, icmp bool) (a action
 	}
 	rules := svc.rules.Load()
 	w.explainService(rules)
+	if w.plane.defence.Packets.Drop() {
+		return a, Drop, Defended
+	}
 	if fl.SrcPort == ftpDataPort {
 		return a, Pass, FTPData
 	}
