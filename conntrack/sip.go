@@ -1,6 +1,7 @@
 package conntrack
 
 import (
+	"bytes"
 	"encoding/binary"
 	"math/bits"
 	"sync"
@@ -65,25 +66,21 @@ func blank(c byte) bool { return c == ' ' || c == '\t' }
 
 func letter(c byte) bool { return c|0x20 >= 'a' && c|0x20 <= 'z' }
 
+var callID = []byte("call-id")
+
 // headerName is the length of the header name that line begins with, 0 if another's. The
 // compact form is told from longer names by what follows it: RFC 3261 section 7.3.3.
 func headerName(line []byte) int {
-	const name = "call-id"
 	if len(line) < 2 {
 		return 0
 	}
 	if line[0]|0x20 == 'i' && !letter(line[1]) {
 		return 1
 	}
-	if len(line) < len(name) {
-		return 0
+	if n := len(callID); len(line) >= n && bytes.EqualFold(line[:n], callID) {
+		return n
 	}
-	for i := range len(name) {
-		if c := line[i]; c != name[i] && (!letter(c) || c|0x20 != name[i]) {
-			return 0
-		}
-	}
-	return len(name)
+	return 0
 }
 
 // skipSpace steps over blanks, and a line end with the blanks that make the next line a
@@ -186,9 +183,6 @@ func (e *Engine) SetData(r Ref, name string, data []byte) bool {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if name == SIPEngine {
-		name = SIPEngine // not the caller's bytes, which may be part of something larger
-	}
 	e.data[r] = engineData{name, string(data)}
 	e.used.Store(int64(len(e.data)))
 	return true
