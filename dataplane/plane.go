@@ -447,6 +447,12 @@ func (p *Plane) publish() {
 // how many. Parents are passed over while they have children: call it again a tick
 // later, until there are none; Housekeep does that too.
 func (p *Plane) ExpireOrphans() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.expireOrphans()
+}
+
+func (p *Plane) expireOrphans() int {
 	if !p.sysctl.ExpireNodestConn {
 		return 0
 	}
@@ -471,7 +477,7 @@ func (p *Plane) Housekeep() {
 	now := p.clock()
 	p.defend()
 	if p.orphans {
-		p.ExpireOrphans()
+		p.expireOrphans()
 	}
 	for _, s := range p.order {
 		s.rules.Load().sched.Housekeep(now)
