@@ -205,9 +205,7 @@ func (s *Shard) Insert(h uint64, c *Conn, parent Ref, now Tick) (Ref, error) {
 	if parent != 0 {
 		atomic.AddUint32(&s.t.conns[parent].children, 1)
 	}
-	head := &s.buckets[h&uint64(len(s.buckets)-1)]
-	n.next, *head = *head, r
-	s.count++
+	s.link(h, r)
 	if n.Flags&FlagNoCPort != 0 {
 		s.t.noPort.Add(1)
 	}
@@ -300,6 +298,13 @@ func (s *Shard) fire(r Ref, t Tick) {
 	*c = Conn{next: s.unused}
 	s.unused = r
 	s.t.live.Add(-1)
+}
+
+// link puts r at the head of its hash chain.
+func (s *Shard) link(h uint64, r Ref) {
+	head := &s.buckets[h&uint64(len(s.buckets)-1)]
+	s.t.conns[r].next, *head = *head, r
+	s.count++
 }
 
 // unlink takes r out of its hash chain.
