@@ -10,6 +10,7 @@ import (
 type Timeouts struct {
 	TCP    [TCPStates]Tick
 	UDP    Tick
+	SCTP   [SCTPStates]Tick
 	Secure bool // the secure_tcp state table is in force
 }
 
@@ -22,7 +23,8 @@ func DefaultTimeouts() Timeouts {
 			TCPFinWait: s(2 * 60), TCPTimeWait: s(2 * 60), TCPClose: s(10), TCPCloseWait: s(60),
 			TCPLastAck: s(30), TCPListen: s(2 * 60), TCPSynAck: s(120),
 		},
-		UDP: s(5 * 60),
+		UDP:  s(5 * 60),
+		SCTP: defaultSCTP(),
 	}
 }
 
@@ -40,9 +42,9 @@ const (
 )
 
 // Advance takes a packet's effect on the state, flags and Timeout of c; the caller
-// arms the timer (Touch) and moves the server's counts. dir is Input or Output;
-// tcpFlags matter for TCP only. Entries of other protocols keep what they have.
-func (c *Conn) Advance(dir Direction, tcpFlags uint8, to *Timeouts) (ch Change) {
+// arms the timer (Touch) and moves the server's counts. dir is Input or Output; event is
+// a TCP packet's flags, an SCTP packet's chunk type, and nothing for UDP. Entries of other protocols keep what they have.
+func (c *Conn) Advance(dir Direction, event uint8, to *Timeouts) (ch Change) {
 	switch c.Proto {
 	case packet.TCP:
 		if dir == Output {
@@ -50,7 +52,7 @@ func (c *Conn) Advance(dir Direction, tcpFlags uint8, to *Timeouts) (ch Change) 
 		} else if c.Flags&FlagNoOutput != 0 {
 			dir = InputOnly
 		}
-		next := nextTCP(to.Secure, dir, tcpFlags, c.State)
+		next := nextTCP(to.Secure, dir, event, c.State)
 		c.Timeout = to.TCP[next]
 		if next == c.State {
 			return 0
@@ -67,6 +69,8 @@ func (c *Conn) Advance(dir Direction, tcpFlags uint8, to *Timeouts) (ch Change) 
 		if next == TCPEstablished {
 			ch |= Answered
 		}
+	case packet.SCTP:
+		return c.advanceSCTP(dir, event, &to.SCTP)
 	case packet.UDP:
 		c.Timeout = to.UDP
 		if dir == Output {
@@ -93,6 +97,8 @@ func (c *Conn) StateName() string {
 		return tcpNames[c.State]
 	case c.Proto == packet.UDP:
 		return "UDP"
+	case c.Proto == packet.SCTP && c.State < SCTPStates:
+		return sctpNames[c.State]
 	}
 	return "NONE"
 }

@@ -33,7 +33,7 @@ var ErrFull = errors.New("connection table is full")
 // Owner hears of entries that end, so that it can give back what it counted for them.
 type Owner interface {
 	// Ended is called with the entry's shard locked, just before the entry is freed.
-	Ended(c *Conn)
+	Ended(r Ref, c *Conn)
 }
 
 // Config of a Table.
@@ -205,9 +205,7 @@ func (s *Shard) Insert(h uint64, c *Conn, parent Ref, now Tick) (Ref, error) {
 	if parent != 0 {
 		atomic.AddUint32(&s.t.conns[parent].children, 1)
 	}
-	head := &s.buckets[h&uint64(len(s.buckets)-1)]
-	n.next, *head = *head, r
-	s.count++
+	s.link(h, r)
 	if n.Flags&FlagNoCPort != 0 {
 		s.t.noPort.Add(1)
 	}
@@ -238,7 +236,7 @@ func (s *Shard) Touch(r Ref, now Tick) {
 // (ip_vs_conn_expire_now). An entry with children lives on.
 func (s *Shard) Expire(r Ref, now Tick) {
 	c := &s.t.conns[r]
-	if c.Children() > 0 {
+	if c.Children() > 0 || !now.Before(c.expires) { // in use, or due already
 		return
 	}
 	s.wheel.remove(s.t.conns, r)
@@ -289,7 +287,7 @@ func (s *Shard) fire(r Ref, t Tick) {
 	}
 	s.unlink(r)
 	if s.t.owner != nil {
-		s.t.owner.Ended(c)
+		s.t.owner.Ended(r, c)
 	}
 	if c.Flags&FlagNoCPort != 0 {
 		s.t.noPort.Add(-1)
@@ -300,6 +298,13 @@ func (s *Shard) fire(r Ref, t Tick) {
 	*c = Conn{next: s.unused}
 	s.unused = r
 	s.t.live.Add(-1)
+}
+
+// link puts r at the head of its hash chain.
+func (s *Shard) link(h uint64, r Ref) {
+	head := &s.buckets[h&uint64(len(s.buckets)-1)]
+	s.t.conns[r].next, *head = *head, r
+	s.count++
 }
 
 // unlink takes r out of its hash chain.
@@ -377,20 +382,21 @@ func (t *Table) Advance(now Tick, first, step int) {
 
 // Each calls f with a copy of every entry, newest first in a chain, until f returns
 // false. One shard at a time is copied under its lock, so f may take its time.
-func (t *Table) Each(f func(c *Conn) bool) {
+func (t *Table) Each(f func(r Ref, c *Conn) bool) {
 	var page []Conn
+	var refs []Ref
 	for i := range t.shards {
 		s := &t.shards[i]
 		s.mu.Lock()
-		page = page[:0]
+		page, refs = page[:0], refs[:0]
 		for _, r := range s.buckets {
 			for ; r != 0; r = t.conns[r].next {
-				page = append(page, t.conns[r].copy())
+				page, refs = append(page, t.conns[r].copy()), append(refs, r)
 			}
 		}
 		s.mu.Unlock()
 		for j := range page {
-			if !f(&page[j]) {
+			if !f(refs[j], &page[j]) {
 				return
 			}
 		}
@@ -405,10 +411,35 @@ func (t *Table) ExpireIf(now Tick, f func(c *Conn) bool) (n int) {
 		s.mu.Lock()
 		for _, r := range s.buckets {
 			for ; r != 0; r = t.conns[r].next {
-				if c := &t.conns[r]; c.Children() == 0 && f(c) {
+				if c := &t.conns[r]; c.Children() == 0 && now.Before(c.expires) && f(c) {
 					s.Expire(r, now)
 					n++
 				}
+			}
+		}
+		s.mu.Unlock()
+	}
+	return n
+}
+
+// Sample looks at one part in share of all hash chains, drawn at random with repetition
+// by draw (uniform in [0, n)), and makes the timer of every entry there for which f is
+// true fire now (ip_vs_random_dropentry). It returns how many.
+func (t *Table) Sample(now Tick, share int, draw func(n uint64) uint64, f func(c *Conn) bool) (n int) {
+	total := 0
+	for i := range t.shards {
+		s := &t.shards[i]
+		s.mu.Lock()
+		total += len(s.buckets)
+		s.mu.Unlock()
+	}
+	for range total / share {
+		s := &t.shards[draw(uint64(len(t.shards)))]
+		s.mu.Lock()
+		for r := s.buckets[draw(uint64(len(s.buckets)))]; r != 0; r = t.conns[r].next {
+			if f(&t.conns[r]) {
+				s.Expire(r, now)
+				n++
 			}
 		}
 		s.mu.Unlock()

@@ -98,7 +98,7 @@ type ended struct {
 	n  int
 }
 
-func (e *ended) Ended(*Conn) { e.mu.Lock(); e.n++; e.mu.Unlock() }
+func (e *ended) Ended(Ref, *Conn) { e.mu.Lock(); e.n++; e.mu.Unlock() }
 
 // A million random operations against a plain map with exact timers: what is in the
 // table, and when it ends, agree at every step.
@@ -309,4 +309,37 @@ func TestMillion(t *testing.T) {
 		t.Errorf("garbage collection took %v, want at most 10 ms", best)
 	}
 	runtime.KeepAlive(tab)
+}
+
+// An entry that waits for its client's port takes that of the first packet, and is found
+// by both directions then, its timer unchanged.
+func TestPortless(t *testing.T) {
+	tab := newTable(t, 100, nil)
+	c := conn(ip4(192, 0, 2, 7), 0, 1000)
+	c.Flags |= FlagNoCPort
+	insert(t, tab, c, 0, 0)
+	k := inKey(c)
+	k.ClientPort = 50000
+	if find(tab, conn(c.Client, 50000, 0), 0) != 0 {
+		t.Fatal("found before its port is known")
+	}
+	other := *k
+	other.OtherPort = 81
+	if tab.FindPortless(&other, 10) {
+		t.Error("taken by a packet to another port")
+	}
+	if !tab.FindPortless(k, 10) || tab.WaitsForPort() {
+		t.Fatal("not taken by its client's packet")
+	}
+	if find(tab, conn(c.Client, 50000, 0), 10) == 0 {
+		t.Error("not found by its port")
+	}
+	tab.Advance(999, 0, 1)
+	if tab.Len() != 1 {
+		t.Error("ended early")
+	}
+	tab.Advance(1000, 0, 1)
+	if tab.Len() != 0 {
+		t.Error("lives on")
+	}
 }

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
 
 	"github.com/dirigo-lb/dirigo/arp"
 	"github.com/dirigo-lb/dirigo/conf"
@@ -78,6 +79,7 @@ func New(cfg *conf.Config, opt Options) (d *Director, err error) {
 	d.plane, err = dataplane.New(dataplane.Config{
 		MaxConnections: cfg.Conntrack.MaxConnections,
 		Clock:          func() time.Duration { return time.Since(d.started) + time.Hour }, // never near zero
+		Available:      availablePages,
 		Neighbors:      arp.New(arp.Config{Announcements: announcements(cfg.Director.Announce)}),
 	})
 	if err != nil {
@@ -310,4 +312,14 @@ func (d *Director) Close() (err error) {
 		d.socket = nil
 	}
 	return err
+}
+
+// availablePages is the host's free and buffer memory in pages of 4 KiB, as the
+// kernel's defences judge it (si_meminfo in update_defense_level).
+func availablePages() int {
+	var si unix.Sysinfo_t
+	if unix.Sysinfo(&si) != nil {
+		return 1 << 30
+	}
+	return int((si.Freeram + si.Bufferram) * uint64(si.Unit) / 4096)
 }

@@ -21,8 +21,14 @@ func (w *Worker) forward(f *packet.Frame, a *action) (Verdict, Reason) {
 	}
 	var tunnel encap.Tunnel
 	mtu := int(rt.mtu)
+	if a.server != nil && a.server.mtu.Load() != 0 {
+		mtu = a.server.pathMTU(mtu, w.now)
+	}
 	if a.method == conf.Tunnel {
-		tunnel = a.server.rules.Load().tunnel
+		tunnel = encap.Tunnel{Dst: to, V6: !to.Is4()}
+		if a.server != nil {
+			tunnel = a.server.rules.Load().tunnel
+		}
 		tunnel.Src, tunnel.PMTUDisc = w.table.source(rt, tunnel.V6), w.table.sysctl.PMTUDisc
 		mtu -= encap.Overhead(&tunnel)
 		if least := 68; mtu < least || tunnel.V6 && mtu < 1280 { // RFC 791; RFC 8200
@@ -35,17 +41,28 @@ func (w *Worker) forward(f *packet.Frame, a *action) (Verdict, Reason) {
 		return Drop, TTLExceeded
 	}
 	encap.DecTTL(f)
-	if w.refusesSize(f, a.method, mtu) {
+	recordRoute(f, vip)
+	if a.quote == nil && w.refusesSize(f, a.method, mtu) {
 		w.sendICMP(f, vip, icmpTooBig, uint32(mtu))
 		return Drop, TooBig
 	}
 	switch a.method {
 	case conf.NAT:
-		encap.Dest(f, a.addr, a.port)
+		w.translate(f, a)
 	case conf.Tunnel:
 		return w.tunnel(f, &tunnel, rt)
 	}
 	return w.emit(f, rt, to, methodReason[a.method])
+}
+
+// translate makes a client's packet, or an ICMP error that quotes a server's, one for
+// the server.
+func (w *Worker) translate(f *packet.Frame, a *action) {
+	if a.quote != nil {
+		rewriteQuote(f, a.quote, true, a.addr, a.port)
+		return
+	}
+	encap.Dest(f, a.addr, a.port)
 }
 
 // refusesSize reports whether a packet is longer than mtu and may not be cut. With
@@ -84,6 +101,7 @@ func (w *Worker) answer(f *packet.Frame, a *action) (Verdict, Reason) {
 		return Drop, TooBig
 	}
 	encap.DecTTL(f)
+	recordRoute(f, w.table.source(rt, f.Flow.V6))
 	encap.Source(f, a.addr, a.port)
 	return w.emit(f, rt, f.Flow.Dst, ForwardReply)
 }
@@ -96,7 +114,7 @@ func (w *Worker) toHost(f *packet.Frame, a *action) (Verdict, Reason) {
 		return Drop, NoHostPort
 	}
 	if a.method == conf.NAT {
-		encap.Dest(f, a.addr, a.port)
+		w.translate(f, a)
 	}
 	return w.send(f, uint16(w.table.hostPort), packet.Addr{}, ForwardLocal)
 }

@@ -90,6 +90,7 @@ type Conn struct {
 	Method                conf.Forward
 	Template              bool
 	Packets               uint32
+	Engine, EngineData    string // persistence engine and what it found; "" for none
 }
 
 func (p *Plane) connOf(c *conntrack.Conn, now conntrack.Tick) Conn {
@@ -114,7 +115,14 @@ func (p *Plane) connOf(c *conntrack.Conn, now conntrack.Tick) Conn {
 // concurrent use.
 func (p *Plane) EachConn(f func(Conn) bool) {
 	now := conntrack.TickOf(p.clock())
-	p.conns.Each(func(c *conntrack.Conn) bool { return f(p.connOf(c, now)) })
+	p.conns.Each(func(r conntrack.Ref, c *conntrack.Conn) bool {
+		conn := p.connOf(c, now)
+		if c.Template() && c.ClientPort != 0 { // stored under the digest of what its engine found
+			conn.Client = netip.AddrPortFrom(conn.Client.Addr(), 0)
+			conn.Engine, conn.EngineData, _ = p.engine.Data(r)
+		}
+		return f(conn)
+	})
 }
 
 // Timeouts are the three that ipvsadm --set changes: ESTABLISHED, FIN_WAIT, UDP.

@@ -3,6 +3,7 @@ package dataplane
 import (
 	"github.com/dirigo-lb/dirigo/conf"
 	"github.com/dirigo-lb/dirigo/conntrack"
+	"github.com/dirigo-lb/dirigo/encap"
 	"github.com/dirigo-lb/dirigo/packet"
 )
 
@@ -19,12 +20,21 @@ func (w *Worker) process(f *packet.Frame) (Verdict, Reason) {
 	if v, r, done := w.notBalanced(f); done {
 		return v, r
 	}
+	if !w.table.serves(f.Flow.V6) {
+		return Pass, NoService
+	}
+	if sourceRouted(f) {
+		return Drop, SourceRouted
+	}
 	if a, ok := w.reply(f); ok {
 		return w.answer(f, &a)
 	}
+	if w.table.sysctl.NATICMPSend && w.strayAnswer(f) {
+		return Drop, StrayAnswer
+	}
 	a, found, v, r := w.established(f)
 	if !found && r == noReason {
-		if a, v, r = w.schedule(f); r != noReason {
+		if a, v, r = w.schedule(f, &f.Flow, false); r != noReason {
 			return v, r
 		}
 		found = true
@@ -45,6 +55,7 @@ type action struct {
 	port   uint16
 	method conf.Forward
 	server *Server // nil for an entry bound to none
+	quote  *quote  // of an ICMP error that belongs to the connection; nil for its own packets
 }
 
 // reply finds the connection of a packet from a server and takes the packet's effect
@@ -66,11 +77,7 @@ func (w *Worker) reply(f *packet.Frame) (a action, ok bool) {
 	w.advance(s, r, c, conntrack.Output, f, a.server)
 	w.explainConn(c)
 	s.Unlock()
-	if a.server != nil && a.server.Available.Load() {
-		k := w.count.at(a.server.ID)
-		k.OutPkts++
-		k.OutBytes += uint64(f.IPLen())
-	}
+	w.countOut(a.server, f)
 	return a, true
 }
 
@@ -124,7 +131,7 @@ func (w *Worker) fromClient(s *conntrack.Shard, r conntrack.Ref, c *conntrack.Co
 // opensAnew says whether a packet that begins a connection must not be taken for one
 // of the old entry c (is_new_conn and is_new_conn_expected in ip_vs_core.c).
 func (w *Worker) opensAnew(f *packet.Frame, c *conntrack.Conn, server *Server) bool {
-	if f.Flow.Proto != packet.TCP || f.TCPFlags&packet.SYN == 0 {
+	if !opens(f) {
 		return false
 	}
 	if w.table.sysctl.ExpireNodestConn && server != nil && server.Weight.Load() == 0 {
@@ -133,6 +140,9 @@ func (w *Worker) opensAnew(f *packet.Frame, c *conntrack.Conn, server *Server) b
 	mode := w.table.sysctl.ConnReuseMode
 	if mode == 0 || c.Parent() != 0 {
 		return false
+	}
+	if c.Proto == packet.SCTP {
+		return c.State == conntrack.SCTPClosed
 	}
 	switch c.State {
 	case conntrack.TCPTimeWait, conntrack.TCPClose:
@@ -143,10 +153,31 @@ func (w *Worker) opensAnew(f *packet.Frame, c *conntrack.Conn, server *Server) b
 	return false
 }
 
+// opens reports whether f begins a connection (is_new_conn): a SYN, also with ACK, or an
+// SCTP INIT; UDP never says so.
+func opens(f *packet.Frame) bool {
+	switch f.Flow.Proto {
+	case packet.TCP:
+		return f.TCPFlags&packet.SYN != 0
+	case packet.SCTP:
+		chunk, ok := f.SCTPFirst()
+		return ok && chunk == packet.ChunkInit
+	}
+	return false
+}
+
 // advance moves a connection's state and timer, the counts of its server and the
 // assurance of its template.
 func (w *Worker) advance(s *conntrack.Shard, r conntrack.Ref, c *conntrack.Conn, dir conntrack.Direction, f *packet.Frame, server *Server) {
-	if ch := c.Advance(dir, f.TCPFlags, &w.table.timeouts); ch != 0 {
+	event := f.TCPFlags
+	if f.Flow.Proto == packet.SCTP {
+		var ok bool
+		if event, ok = f.SCTPChunk(); !ok {
+			s.Touch(r, w.tick)
+			return
+		}
+	}
+	if ch := c.Advance(dir, event, &w.table.timeouts); ch != 0 {
 		if server != nil {
 			server.moved(ch)
 		}
@@ -181,10 +212,9 @@ func (w *Worker) notPacket(f *packet.Frame, bad packet.Bad) (Verdict, Reason) {
 func (w *Worker) notBalanced(f *packet.Frame) (Verdict, Reason, bool) {
 	port := &w.table.ports[f.Port]
 	if f.L2 && f.DstMAC() != port.MAC {
-		if f.Flow.Proto == packet.ICMPv6 && !f.Fragment() { // solicitations come by multicast
-			if v, r, done := w.icmp(f); done {
-				return v, r, true
-			}
+		if w.discovery(f) { // solicitations come by multicast
+			v, r := w.neighbor(f)
+			return v, r, true
 		}
 		return Pass, NotForUs, true
 	}
@@ -195,9 +225,13 @@ func (w *Worker) notBalanced(f *packet.Frame) (Verdict, Reason, bool) {
 		return Pass, Fragment, true
 	}
 	switch f.Flow.Proto {
-	case packet.TCP, packet.UDP:
+	case packet.TCP, packet.UDP, packet.SCTP:
 		return Pass, noReason, false
 	case packet.ICMP, packet.ICMPv6:
+		if w.discovery(f) {
+			v, r := w.neighbor(f)
+			return v, r, true
+		}
 		if v, r, done := w.icmp(f); done {
 			return v, r, true
 		}
@@ -207,3 +241,42 @@ func (w *Worker) notBalanced(f *packet.Frame) (Verdict, Reason, bool) {
 
 // ours reports whether a packet is addressed to a virtual service's address.
 func (t *Table) ours(f *packet.Frame) bool { return t.vips[f.Flow.Dst] }
+
+// discovery reports whether f is a neighbour solicitation or advertisement (RFC 4861).
+func (w *Worker) discovery(f *packet.Frame) bool {
+	if f.Flow.Proto != packet.ICMPv6 || !f.L2 || f.Fragment() {
+		return false
+	}
+	typ, _ := f.ICMPType()
+	return typ == 135 || typ == 136
+}
+
+// strayAnswer refuses a NAT server's packet that belongs to no connection, with port
+// unreachable unless it is a reset itself (nat_icmp_send).
+func (w *Worker) strayAnswer(f *packet.Frame) bool {
+	k := serviceAddr{f.Flow.Src, f.Flow.SrcPort, f.Flow.Proto, f.Flow.V6}
+	if !w.table.natServers[k] {
+		if k.proto = 0; !w.table.natServers[k] { // of a fwmark service: any protocol
+			return false
+		}
+	}
+	if resets(f) {
+		return false
+	}
+	if encap.DecTTL(f) { // as ip_forward has done by then
+		w.sendICMP(f, w.ownAddr(f), icmpPortUnreachable, 0)
+	}
+	return true
+}
+
+// resets reports whether f is a TCP RST or an SCTP ABORT.
+func resets(f *packet.Frame) bool {
+	switch f.Flow.Proto {
+	case packet.TCP:
+		return f.TCPFlags&packet.RST != 0
+	case packet.SCTP:
+		chunk, ok := f.SCTPFirst()
+		return ok && chunk == packet.ChunkAbort
+	}
+	return false
+}

@@ -20,6 +20,9 @@ import (
 // caller at a time, but for those that say otherwise.
 type Plane struct {
 	conns     *conntrack.Table
+	engine    *conntrack.Engine
+	defence   conntrack.Defence
+	available func() int
 	neighbors *arp.Cache
 	clock     Clock
 	random    func(n uint64) uint64 // for twos; nil: the scheduler's own
@@ -41,6 +44,8 @@ type Plane struct {
 	trash    []*Server
 	freeIDs  []uint32
 	svcIDs   uint32
+	orphans  bool // ExpireOrphans has found some
+	dropper  conntrack.Dropper
 }
 
 // Config of a Plane.
@@ -50,6 +55,7 @@ type Config struct {
 	Seed           [2]uint64             // of the connection table's hash; zero: random
 	Random         func(n uint64) uint64 // uniform in [0, n), for twos; nil: random
 	Neighbors      *arp.Cache
+	Available      func() int // free and buffer memory in pages of 4 KiB, for the defences; nil: plenty
 	// Resolver, if set, gives the link address of every next hop, and the neighbour cache is
 	// not asked. It makes a replay: workers then also share one counter of outer IP ids.
 	Resolver func(packet.Addr) packet.MAC
@@ -58,7 +64,7 @@ type Config struct {
 
 // New makes a data plane without ports, services or workers.
 func New(cfg Config) (*Plane, error) {
-	p := &Plane{clock: cfg.Clock, random: cfg.Random, neighbors: cfg.Neighbors, echo: !cfg.NoEcho, resolver: cfg.Resolver, services: map[conf.ServiceKey]*Service{}}
+	p := &Plane{clock: cfg.Clock, random: cfg.Random, neighbors: cfg.Neighbors, echo: !cfg.NoEcho, resolver: cfg.Resolver, available: cfg.Available, services: map[conf.ServiceKey]*Service{}}
 	p.servers.Store(&[]*Server{})
 	p.timeouts = conntrack.DefaultTimeouts()
 	p.sysctl = conf.Sysctl{ConnReuseMode: 1, PMTUDisc: true, AmDroprate: 10, Amemthresh: 1024,
@@ -69,6 +75,7 @@ func New(cfg Config) (*Plane, error) {
 	if err != nil {
 		return nil, err
 	}
+	p.engine = conntrack.NewEngine(p.conns)
 	p.table.Store(&Table{hostPort: -1, timeouts: p.timeouts, sysctl: p.sysctl})
 	return p, nil
 }
@@ -83,7 +90,10 @@ func (p *Plane) Neighbors() *arp.Cache { return p.neighbors }
 func (p *Plane) Now() time.Duration { return p.clock() }
 
 // Ended gives back what an entry counted for its server; the connection table calls it.
-func (p *Plane) Ended(c *conntrack.Conn) {
+func (p *Plane) Ended(r conntrack.Ref, c *conntrack.Conn) {
+	if c.Template() {
+		p.engine.Drop(r)
+	}
 	if c.Server != conntrack.NoServer {
 		(*p.servers.Load())[c.Server].unbind(c)
 	}
@@ -101,7 +111,7 @@ func (p *Plane) SetSysctl(s conf.Sysctl) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.sysctl = s
-	p.timeouts.Secure = s.SecureTCP >= 2
+	p.defend()
 }
 
 // SetTimeouts is ipvsadm --set: a zero leaves its timeout as it is. Later packets use
@@ -262,6 +272,9 @@ func (p *Plane) AddServer(k conf.ServiceKey, c conf.Server) error {
 	s := find(p.trash, key)
 	if s != nil {
 		p.trash = slices.DeleteFunc(p.trash, func(o *Server) bool { return o == s })
+		if s.service.Load() != svc { // a service made anew: its servers' figures begin at 0
+			p.stats.zeroServer(s.ID)
+		}
 	} else {
 		s = &Server{key: key}
 		s.Addr, s.V6, s.Port = key.addr, key.v6, key.port
@@ -294,19 +307,10 @@ func (p *Plane) newID(s *Server) uint32 {
 
 // setServer takes over what a command may change of a server (__ip_vs_update_dest).
 func (p *Plane) setServer(s *Server, c *conf.Server) {
-	r := &serverRules{conf: *c, method: c.Forward}
-	if c.Forward == conf.Tunnel {
-		r.tunnel = encap.Tunnel{
-			Dst: packet.AddrFrom(c.Addr), V6: c.Addr.Is6(), Kind: encap.Kind(c.TunType), Port: c.TunPort,
-			Csum: c.TunFlags != 0,
-		}
-	}
-	s.rules.Store(r)
-	if u := int32(c.Upper); u == 0 || u > s.upper.Load() {
-		s.Overload.Store(false)
-	}
-	s.upper.Store(int32(c.Upper))
-	s.lower.Store(int32(c.Lower))
+	s.rules.Store(&serverRules{conf: *c, method: c.Forward, tunnel: encap.Tunnel{
+		Dst: packet.AddrFrom(c.Addr), V6: c.Addr.Is6(), Kind: encap.Kind(c.TunType), Port: c.TunPort, Csum: c.TunFlags != 0,
+	}})
+	s.setThresholds(int32(c.Upper), int32(c.Lower))
 	s.Weight.Store(int32(c.Weight))
 }
 
@@ -367,17 +371,23 @@ func find(list []*Server, k serverKey) *Server {
 func (p *Plane) Publish() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.publish()
+}
+
+func (p *Plane) publish() {
 	old := p.table.Load()
 	links := make([]Link, len(p.env.Ports))
 	t := &Table{
 		gen: old.gen + 1, ports: make([]portInfo, len(p.env.Ports)), hostPort: p.env.HostPort,
 		services: make(map[serviceAddr]*Service, len(p.services)), fwmarks: map[fwmarkKey]*Service{},
-		vips: make(map[packet.Addr]bool), sysctl: p.sysctl, timeouts: p.timeouts,
+		vips: make(map[packet.Addr]bool), own: make(map[packet.Addr]bool), tunnels: make(map[packet.Addr]encap.Tunnel),
+		sysctl: p.sysctl, timeouts: p.timeouts,
 	}
 	for i, e := range p.env.Ports {
 		links[i] = e.Link
 		t.ports[i] = portInfo{Link: e.Link}
 		for _, a := range slices.Backward(e.Addresses) {
+			t.own[packet.AddrFrom(a.Addr())] = true
 			if a.Addr().Is4() {
 				t.ports[i].addr4 = packet.AddrFrom(a.Addr())
 			} else if !a.Addr().IsLinkLocalUnicast() {
@@ -402,7 +412,23 @@ func (p *Plane) Publish() {
 		}
 		t.marks = append(t.marks, r)
 	}
+	if p.sysctl.NATICMPSend {
+		t.natServers = map[serviceAddr]bool{}
+	}
 	for k, s := range p.services {
+		if k.V6Service() {
+			t.families[1] = true
+		} else {
+			t.families[0] = true
+		}
+		for _, srv := range s.servers {
+			switch r := srv.rules.Load(); {
+			case r.method == conf.Tunnel:
+				t.tunnels[srv.Addr] = r.tunnel
+			case r.method == conf.NAT && t.natServers != nil:
+				t.natServers[serviceAddr{srv.Addr, srv.Port, k.Proto, srv.V6}] = true
+			}
+		}
 		if k.Fwmark != 0 {
 			t.fwmarks[fwmarkKey{k.Fwmark, k.V6}] = s
 			t.port0 = true
@@ -417,15 +443,26 @@ func (p *Plane) Publish() {
 }
 
 // ExpireOrphans ends the connections of servers that are no longer configured, if
-// expire_nodest_conn says so (the kernel does it a tick after the removal).
+// expire_nodest_conn says so (the kernel does it a tick after the removal), and returns
+// how many. Parents are passed over while they have children: call it again a tick
+// later, until there are none; Housekeep does that too.
 func (p *Plane) ExpireOrphans() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.expireOrphans()
+}
+
+func (p *Plane) expireOrphans() int {
 	if !p.sysctl.ExpireNodestConn {
 		return 0
 	}
-	servers := *p.servers.Load()
-	return p.conns.ExpireIf(conntrack.TickOf(p.clock()), func(c *conntrack.Conn) bool {
+	servers, now := *p.servers.Load(), conntrack.TickOf(p.clock())
+	p.conns.Advance(now, 0, 1) // children of the last call end, and leave parents without any
+	n := p.conns.ExpireIf(now, func(c *conntrack.Conn) bool {
 		return c.Server != conntrack.NoServer && !servers[c.Server].Available.Load()
 	})
+	p.orphans = n > 0
+	return n
 }
 
 // trashIdle is how long an unreferenced server waits in the trash
@@ -438,6 +475,10 @@ func (p *Plane) Housekeep() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := p.clock()
+	p.defend()
+	if p.orphans {
+		p.expireOrphans()
+	}
 	for _, s := range p.order {
 		s.rules.Load().sched.Housekeep(now)
 	}

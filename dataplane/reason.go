@@ -27,11 +27,14 @@ const (
 	ForwardTunnel
 	ForwardLocal
 	ForwardReply // a server's answer, with the virtual service as its source
+	RelatedICMP  // an ICMP error about a connection, translated to the client
 	Resolving    // waits for the next hop's link address
 
 	// Taken
 	AnsweredEcho
-	Neighbor // an ARP or NDP frame, consumed by the neighbour cache
+	TunnelError   // an ICMP error about a tunnel packet, told to the client inside
+	TunnelPathMTU // the same, of which only the MTU is taken
+	Neighbor      // an ARP or NDP frame, consumed by the neighbour cache
 
 	// Pass
 	NotIP
@@ -53,7 +56,12 @@ const (
 
 	// Drop: what stood in the way
 	Fragment
-	ICMPError
+	ICMPError // belongs to no connection
+	BadICMPChecksum
+	NoCallID        // a SIP service, and a packet without a Call-ID
+	Defended        // a new connection, refused by the drop_packet defence
+	SourceRouted    // IPv4 source route options
+	StrayAnswer     // a NAT server's packet without a connection, with nat_icmp_send
 	NoDestination   // no server is available; the client is told port unreachable
 	PortMismatch    // the service's port is another and nothing sticks clients together
 	ServerGone      // its connection's server was removed
@@ -74,7 +82,7 @@ const (
 
 var reasonNames = [Reasons]string{
 	ForwardNAT: "forward_nat", ForwardDR: "forward_dr", ForwardTunnel: "forward_tunnel",
-	ForwardLocal: "forward_local", ForwardReply: "forward_reply", Resolving: "resolving",
+	ForwardLocal: "forward_local", ForwardReply: "forward_reply", RelatedICMP: "related_icmp", TunnelError: "tunnel_error", TunnelPathMTU: "tunnel_path_mtu", BadICMPChecksum: "bad_icmp_checksum", SourceRouted: "source_routed", Defended: "defended", NoCallID: "no_call_id", StrayAnswer: "stray_answer", Resolving: "resolving",
 	AnsweredEcho: "answered_echo", Neighbor: "neighbor",
 	NotIP: "not_ip", NotForUs: "not_for_us", NotBalanced: "not_balanced", NoService: "no_service",
 	NoConnection: "no_connection", FTPData: "ftp_data", ReplyUntouched: "reply_untouched",

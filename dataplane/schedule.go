@@ -10,52 +10,55 @@ import (
 )
 
 // schedule is for a packet without a connection: find its service, let the template or
-// the scheduler name a server, and make the entry (tcp_conn_schedule, ip_vs_schedule).
-// With r == noReason the packet goes on with action a.
-func (w *Worker) schedule(f *packet.Frame) (a action, v Verdict, r Reason) {
+// the scheduler name a server, and make the entry (tcp_conn_schedule, ip_vs_schedule). fl
+// are the connection's ends, client first: the packet's own, or, if icmp, those of the
+// packet that it quotes. With r == noReason the packet goes on with action a.
+func (w *Worker) schedule(f *packet.Frame, fl *packet.Flow, icmp bool) (a action, v Verdict, r Reason) {
 	t := w.table
-	if f.Flow.Proto == packet.TCP {
-		if f.TCPFlags&packet.RST != 0 || f.TCPFlags&packet.SYN == 0 && !t.sysctl.SloppyTCP {
-			return a, Pass, NoConnection
-		}
+	sloppy := fl.Proto == packet.TCP && t.sysctl.SloppyTCP || fl.Proto == packet.SCTP && t.sysctl.SloppySCTP
+	if !icmp && fl.Proto != packet.UDP && (resets(f) || !opens(f) && !sloppy) {
+		return a, Pass, NoConnection
 	}
-	svc, mark := t.service(f)
+	svc := t.service(f, fl)
 	if svc == nil {
 		return a, Pass, NoService
 	}
 	rules := svc.rules.Load()
 	w.explainService(rules)
-	if f.Flow.SrcPort == ftpDataPort {
+	if w.plane.defence.Packets.Drop() {
+		return a, Drop, Defended
+	}
+	if fl.SrcPort == ftpDataPort {
 		return a, Pass, FTPData
 	}
 	var server *Server
 	var parent template
-	port := f.Flow.DstPort
+	port := fl.DstPort
 	if rules.persistent {
-		server, parent, r = w.sticky(f, svc, rules, mark)
+		server, parent, r = w.sticky(f, fl, svc, rules)
 		if r != noReason {
-			return w.leave(f, svc, r)
+			return w.leave(f, fl, icmp, svc, r)
 		}
 		if port == svc.Key.Port && server.Port != 0 {
 			port = server.Port
 		}
 	} else {
 		if svc.Key.Fwmark == 0 && port != svc.Key.Port {
-			return w.leave(f, svc, PortMismatch)
+			return w.leave(f, fl, icmp, svc, PortMismatch)
 		}
-		if server = w.pick(f, rules); server == nil {
-			return w.leave(f, svc, NoDestination)
+		if server = w.pick(fl, rules); server == nil {
+			return w.leave(f, fl, icmp, svc, NoDestination)
 		}
 		if server.Port != 0 {
 			port = server.Port
 		}
 	}
-	return w.connect(f, rules, server, parent, port)
+	return w.connect(f, fl, icmp, rules, server, parent, port)
 }
 
 // pick asks the scheduler.
-func (w *Worker) pick(f *packet.Frame, rules *serviceRules) *Server {
-	w.request = sched.Request{Src: f.Flow.Src, Dst: f.Flow.Dst, SrcPort: f.Flow.SrcPort, Proto: f.Flow.Proto, V6: f.Flow.V6, Now: w.now}
+func (w *Worker) pick(fl *packet.Flow, rules *serviceRules) *Server {
+	w.request = sched.Request{Src: fl.Src, Dst: fl.Dst, SrcPort: fl.SrcPort, Proto: fl.Proto, V6: fl.V6, Now: w.now}
 	s := rules.sched.Pick(&w.request)
 	if s == nil {
 		return nil
@@ -65,9 +68,8 @@ func (w *Worker) pick(f *packet.Frame, rules *serviceRules) *Server {
 }
 
 // connect makes the connection's entry and takes the packet as its first.
-func (w *Worker) connect(f *packet.Frame, rules *serviceRules, server *Server, parent template, port uint16) (a action, v Verdict, r Reason) {
+func (w *Worker) connect(f *packet.Frame, fl *packet.Flow, icmp bool, rules *serviceRules, server *Server, parent template, port uint16) (a action, v Verdict, r Reason) {
 	sr := server.rules.Load()
-	fl := &f.Flow
 	c := conntrack.Conn{
 		Client: fl.Src, ClientPort: fl.SrcPort, Virtual: fl.Dst, VirtualPort: fl.DstPort,
 		Dest: server.Addr, DestPort: port, Proto: fl.Proto, Server: server.ID,
@@ -107,7 +109,11 @@ func (w *Worker) connect(f *packet.Frame, rules *serviceRules, server *Server, p
 	w.count.at(server.ID).Conns++
 	server.bind(&c)
 	e := s.At(ref)
-	w.fromClient(s, ref, e, f, server)
+	if icmp { // no packet of the connection itself: it stays as it was made
+		w.explainConn(e)
+	} else {
+		w.fromClient(s, ref, e, f, server)
+	}
 	return w.actionOf(e, server), Pass, noReason
 }
 
@@ -123,8 +129,7 @@ func (t template) release(w *Worker) {
 
 // sticky finds or makes the client's template (ip_vs_sched_persist) and returns its
 // server. The template's server is used whatever its weight or load.
-func (w *Worker) sticky(f *packet.Frame, svc *Service, rules *serviceRules, mark uint32) (server *Server, parent template, r Reason) {
-	fl := &f.Flow
+func (w *Worker) sticky(f *packet.Frame, fl *packet.Flow, svc *Service, rules *serviceRules) (server *Server, parent template, r Reason) {
 	k := conntrack.Key{Proto: fl.Proto, V6: fl.V6, Other: fl.Dst}
 	for i := range k.Client {
 		k.Client[i] = fl.Src[i] & rules.mask[i]
@@ -136,9 +141,22 @@ func (w *Worker) sticky(f *packet.Frame, svc *Service, rules *serviceRules, mark
 	case same && fl.DstPort != ftpPort:
 		k.OtherPort = svc.Key.Port
 	}
-	s, h := w.conns.Lock(k.Proto, &k.Client, 0, w.tick)
+	var call []byte // the Call-ID, for a service with the SIP engine
+	if rules.conf.Persistence.Engine != "" {
+		var ok bool
+		if call, ok = sipCall(f); !ok {
+			return nil, parent, NoCallID
+		}
+		k.ClientPort = w.plane.engine.Port(call)
+	}
+	s, h := w.conns.Lock(k.Proto, &k.Client, k.ClientPort, w.tick)
 	defer s.Unlock()
-	ref := s.Template(h, &k)
+	var ref conntrack.Ref
+	if call != nil {
+		ref = w.plane.engine.Template(s, h, &k, call)
+	} else {
+		ref = s.Template(h, &k)
+	}
 	if ref != 0 {
 		server = w.serverOf(s.At(ref))
 		if server == nil || !server.Available.Load() ||
@@ -148,11 +166,11 @@ func (w *Worker) sticky(f *packet.Frame, svc *Service, rules *serviceRules, mark
 		}
 	}
 	if ref == 0 {
-		if server = w.pick(f, rules); server == nil {
+		if server = w.pick(fl, rules); server == nil {
 			return nil, parent, NoDestination
 		}
 		c := conntrack.Conn{
-			Client: k.Client, Virtual: k.Other, VirtualPort: k.OtherPort, Dest: server.Addr,
+			Client: k.Client, ClientPort: k.ClientPort, Virtual: k.Other, VirtualPort: k.OtherPort, Dest: server.Addr,
 			Proto: k.Proto, Server: server.ID, Timeout: rules.timeout,
 			Flags: server.rules.Load().flags() | conntrack.FlagTemplate,
 		}
@@ -166,6 +184,9 @@ func (w *Worker) sticky(f *packet.Frame, svc *Service, rules *serviceRules, mark
 		if ref, err = s.Insert(h, &c, 0, w.tick); err != nil {
 			return nil, parent, TableFull
 		}
+		if call != nil {
+			w.plane.engine.SetData(ref, conntrack.SIPEngine, call)
+		}
 		server.bind(&c)
 	} else {
 		w.explainPick("template")
@@ -173,6 +194,14 @@ func (w *Worker) sticky(f *packet.Frame, svc *Service, rules *serviceRules, mark
 	w.conns.Hold(ref)
 	s.Touch(ref, w.tick)
 	return server, template{ref}, noReason
+}
+
+// sipCall is the Call-ID of a SIP message in UDP (ip_vs_sip_fill_param).
+func sipCall(f *packet.Frame) ([]byte, bool) {
+	if f.Flow.Proto != packet.UDP || f.FragOff != 0 || f.L4+8 >= f.IPEnd {
+		return nil, false
+	}
+	return conntrack.CallID(f.Buf[f.L4+8 : f.IPEnd])
 }
 
 // markAddr is the virtual address of a fwmark service's template: the mark in the first
@@ -189,12 +218,15 @@ func markAddr(mark uint32, v6 bool) (a packet.Addr) {
 
 // leave is the end of a packet whose service has no server for it (ip_vs_leave): the
 // client is told port unreachable, also for TCP, unless the host may want it.
-func (w *Worker) leave(f *packet.Frame, svc *Service, r Reason) (action, Verdict, Reason) {
-	if r == TableFull {
+func (w *Worker) leave(f *packet.Frame, fl *packet.Flow, icmp bool, svc *Service, r Reason) (action, Verdict, Reason) {
+	if r == TableFull || r == NoCallID {
 		return action{}, Drop, r
 	}
-	if svc.Key.Fwmark == 0 && svc.Key.Port == ftpPort && f.Flow.DstPort != ftpPort {
+	if svc.Key.Fwmark == 0 && svc.Key.Port == ftpPort && fl.DstPort != ftpPort {
 		return action{}, Pass, FTPData
+	}
+	if icmp { // no error about an error
+		return action{}, Drop, r
 	}
 	w.sendICMP(f, f.Flow.Dst, icmpPortUnreachable, 0)
 	return action{}, Drop, r

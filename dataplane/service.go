@@ -43,6 +43,8 @@ type Server struct {
 	rules        atomic.Pointer[serverRules]
 	persistent   atomic.Int32 // templates bound to it (kernel: persistconns)
 	upper, lower atomic.Int32
+	mtu          atomic.Int32 // of the path, as a router said; see pathMTU
+	mtuUntil     atomic.Int64
 	idleSince    time.Duration // in the trash and unreferenced since; 0: not yet seen so
 }
 
@@ -62,7 +64,7 @@ type serverKey struct {
 type serverRules struct {
 	conf   conf.Server
 	method conf.Forward
-	tunnel encap.Tunnel // for method conf.Tunnel; its source address comes from the route
+	tunnel encap.Tunnel // for connections of method conf.Tunnel, also older ones; its source address comes from the route
 }
 
 // References is how many entries are bound to s.
@@ -110,6 +112,23 @@ func (s *Server) unbind(c *conntrack.Conn) {
 			s.Overload.Store(false)
 		}
 	default:
+		s.Overload.Store(false)
+	}
+}
+
+// setThresholds changes the thresholds and judges the load anew by them, as Linux 6.1.192
+// does: a server that is already at its upper one is taken out at once.
+func (s *Server) setThresholds(u, l int32) {
+	changed := u != s.upper.Load() || l != s.lower.Load()
+	s.upper.Store(u)
+	s.lower.Store(l)
+	total := s.Active.Load() + s.Inactive.Load()
+	switch {
+	case u == 0:
+		s.Overload.Store(false)
+	case changed && total >= u:
+		s.Overload.Store(true)
+	case changed && (l != 0 && total < l || l == 0 && total < u-u/4):
 		s.Overload.Store(false)
 	}
 }

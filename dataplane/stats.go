@@ -128,6 +128,14 @@ func (s *stats) forgetServer(id uint32) {
 	}
 }
 
+func (s *stats) zeroServer(id uint32) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if int(id) < len(s.servers) {
+		s.servers[id].reset()
+	}
+}
+
 // Estimate is one turn of the rate estimators; the writer calls it every
 // EstimatePeriod, after the workers have handed over.
 func (p *Plane) Estimate() {

@@ -5,6 +5,7 @@ import (
 
 	"github.com/dirigo-lb/dirigo/conf"
 	"github.com/dirigo-lb/dirigo/conntrack"
+	"github.com/dirigo-lb/dirigo/encap"
 	"github.com/dirigo-lb/dirigo/packet"
 )
 
@@ -12,18 +13,22 @@ import (
 // load it once per batch. Connection counts, weights and scheduler positions are in the
 // objects that it leads to and live on from one table to the next.
 type Table struct {
-	gen      uint64
-	ports    []portInfo
-	routes   routeTable
-	marks    []markRule
-	services map[serviceAddr]*Service
-	fwmarks  map[fwmarkKey]*Service
-	vips     map[packet.Addr]bool // addresses of services, which the director answers for
-	ftp      bool                 // some TCP service has port 21
-	port0    bool                 // some service has port 0; fwmark services count
-	hostPort int                  // index of the port that leads to the host's own stack; -1: none
-	sysctl   conf.Sysctl
-	timeouts conntrack.Timeouts
+	gen        uint64
+	ports      []portInfo
+	routes     routeTable
+	marks      []markRule
+	services   map[serviceAddr]*Service
+	fwmarks    map[fwmarkKey]*Service
+	vips       map[packet.Addr]bool         // addresses of services, which the director answers for
+	own        map[packet.Addr]bool         // the director's own addresses
+	tunnels    map[packet.Addr]encap.Tunnel // by tunnel server: how packets are wrapped for it
+	natServers map[serviceAddr]bool         // real servers behind NAT, if nat_icmp_send wants to know them
+	families   [2]bool                      // IPv4, IPv6: some service is of that family
+	ftp        bool                         // some TCP service has port 21
+	port0      bool                         // some service has port 0; fwmark services count
+	hostPort   int                          // index of the port that leads to the host's own stack; -1: none
+	sysctl     conf.Sysctl
+	timeouts   conntrack.Timeouts
 }
 
 type portInfo struct {
@@ -52,29 +57,30 @@ const (
 )
 
 // service finds the virtual service for a packet that has no connection, in the order
-// of ip_vs_service_find.
-func (t *Table) service(f *packet.Frame) (*Service, uint32) {
+// of ip_vs_service_find. fl are its ends, client first; they differ from the packet's own
+// for an ICMP error, whose mark counts all the same.
+func (t *Table) service(f *packet.Frame, fl *packet.Flow) *Service {
 	mark := t.mark(f)
 	if mark != 0 {
-		if s := t.fwmarks[fwmarkKey{mark, f.Flow.V6}]; s != nil {
-			return s, mark
+		if s := t.fwmarks[fwmarkKey{mark, fl.V6}]; s != nil {
+			return s
 		}
 	}
-	k := serviceAddr{f.Flow.Dst, f.Flow.DstPort, f.Flow.Proto, f.Flow.V6}
+	k := serviceAddr{fl.Dst, fl.DstPort, fl.Proto, fl.V6}
 	if s := t.services[k]; s != nil {
-		return s, mark
+		return s
 	}
 	if t.ftp && k.proto == packet.TCP && (k.port == ftpDataPort || k.port >= unprivileged) {
 		k.port = ftpPort
 		if s := t.services[k]; s != nil {
-			return s, mark
+			return s
 		}
 	}
 	if t.port0 {
 		k.port = 0
-		return t.services[k], mark
+		return t.services[k]
 	}
-	return nil, mark
+	return nil
 }
 
 // Environment is what a table needs beside services: the ports as opened, and the
@@ -90,4 +96,13 @@ type Environment struct {
 type PortEnv struct {
 	Link
 	Addresses []netip.Prefix
+}
+
+// serves reports whether any service is of a family. While none is, connections rest too,
+// as the kernel takes its hooks off (ip_vs_unregister_hooks).
+func (t *Table) serves(v6 bool) bool {
+	if v6 {
+		return t.families[1]
+	}
+	return t.families[0]
 }

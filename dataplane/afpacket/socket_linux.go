@@ -97,6 +97,12 @@ func (d *Driver) openQueue(gated bool) (q dataplane.Queue, fd int, err error) {
 		c.closeSockets()
 		return nil, -1, err
 	}
+	// Neighbour solicitations for IPv6 VIPs come to groups the host has not joined
+	// (RFC 4861 section 2.3); the interface takes all multicast while the socket is open.
+	if err = takeMulticast(c.fd, d.index); err != nil {
+		q.Close()
+		return nil, -1, err
+	}
 	// Last of all, so that no frame comes before the socket is set.
 	if err = bind(c.fd, unix.ETH_P_ALL, d.index); err != nil {
 		q.Close()
@@ -181,6 +187,15 @@ func setBuffer(fd, force, plain int) error {
 	}
 	if err != nil {
 		return fmt.Errorf("socket buffer of %d bytes: %w", bufferBytes, err)
+	}
+	return nil
+}
+
+// takeMulticast is packet(7)'s PACKET_MR_ALLMULTI.
+func takeMulticast(fd, index int) error {
+	mreq := unix.PacketMreq{Ifindex: int32(index), Type: unix.PACKET_MR_ALLMULTI}
+	if err := unix.SetsockoptPacketMreq(fd, unix.SOL_PACKET, unix.PACKET_ADD_MEMBERSHIP, &mreq); err != nil {
+		return fmt.Errorf("PACKET_MR_ALLMULTI: %w", err)
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/dirigo-lb/dirigo/arp"
 	"github.com/dirigo-lb/dirigo/conf"
+	"github.com/dirigo-lb/dirigo/conntrack"
 	"github.com/dirigo-lb/dirigo/dataplane"
 	"github.com/dirigo-lb/dirigo/dataplane/pcap"
 	"github.com/dirigo-lb/dirigo/ipvsadm"
@@ -21,16 +23,19 @@ import (
 // director is the pipeline in the recordings' fixed topology: clients and a gateway on
 // cl0, real servers on sv0, all neighbours known.
 type director struct {
-	plane  *dataplane.Plane
-	worker *dataplane.Worker
-	queues []*pcap.Queue
-	now    time.Duration
-	marks  []conf.Mark
-	sysctl conf.Sysctl
-	out    []frame       // since the last inject or wait
-	draw   uint64        // what twos draws next: see steer
-	shift  time.Duration // added to the clock when connections are listed: see dump
+	plane   *dataplane.Plane
+	worker  *dataplane.Worker
+	queues  []*pcap.Queue
+	now     time.Duration
+	marks   []conf.Mark
+	sysctl  conf.Sysctl
+	env     dataplane.Environment
+	orphans time.Duration // when the work of a removal is to be done; 0: there is none
+	out     []frame       // since the last inject or wait
+	draw    uint64        // what twos draws next: see steer
+	shift   time.Duration // added to the clock when connections are listed: see dump
 
+	toHost   [][]byte // packets delivered to the machine's own stack
 	lastV    dataplane.Verdict
 	lastR    dataplane.Reason
 	explains []string
@@ -55,7 +60,7 @@ func newDirector(r *recording) (*director, error) {
 	if err != nil {
 		return nil, err
 	}
-	env := dataplane.Environment{HostPort: -1}
+	env := dataplane.Environment{HostPort: len(ports)}
 	var cfg []arp.PortConfig
 	var static []arp.Static
 	for i, name := range ports {
@@ -89,7 +94,11 @@ func newDirector(r *recording) (*director, error) {
 		}}
 		d.queues = append(d.queues, q)
 	}
-	for _, l := range slices.Concat(r.VIPs, r.Local) {
+	// The machine's own stack, behind a port without Ethernet: nothing listens there.
+	env.Ports = append(env.Ports, dataplane.PortEnv{Link: dataplane.Link{Name: "host", MTU: 65535}})
+	cfg = append(cfg, arp.PortConfig{})
+	d.queues = append(d.queues, &pcap.Queue{Sink: func(b []byte, _ packet.Vnet) { d.toHost = append(d.toHost, bytes.Clone(b)) }})
+	for _, l := range slices.Concat(r.VIPs, r.Local, []string{"127.0.0.0/8"}) {
 		p, err := netip.ParsePrefix(l)
 		if err != nil {
 			a, aerr := netip.ParseAddr(l)
@@ -105,12 +114,13 @@ func newDirector(r *recording) (*director, error) {
 		dataplane.Route{Dest: netip.MustParsePrefix("::/0"), Via: netip.MustParseAddr("2001:db8:1::fe")})
 	neighbors.SetPorts(cfg)
 	neighbors.SetStatic(static)
+	d.env = env
 	d.plane.SetEnvironment(env)
-	d.worker = d.plane.NewWorker([]dataplane.Queue{d.queues[0], d.queues[1]})
+	d.worker = d.plane.NewWorker([]dataplane.Queue{d.queues[0], d.queues[1], d.queues[2]})
 	d.worker.Observe(func(f *packet.Frame, v dataplane.Verdict, why dataplane.Reason, tr *dataplane.Trace) {
 		d.lastV, d.lastR = v, why
 	})
-	d.sysctl = conf.Sysctl{ConnReuseMode: 1, PMTUDisc: true, AmDroprate: 10, Amemthresh: 1024}
+	d.sysctl = conf.Default().Sysctl
 	return d, d.configure(r)
 }
 
@@ -143,6 +153,11 @@ func (d *director) configure(r *recording) error {
 func (d *director) advance(t time.Duration) error {
 	for d.now < t {
 		d.now = min(t, d.now+time.Second)
+		if d.orphans != 0 && d.now >= d.orphans {
+			if d.orphans = 0; d.plane.ExpireOrphans() > 0 {
+				d.orphans = d.now + conntrack.TickLen // their parents
+			}
+		}
 		if _, _, err := d.worker.Turn(); err != nil {
 			return err
 		}
@@ -158,8 +173,39 @@ func (d *director) inject(port string, b []byte) error {
 		return fmt.Errorf("no port %q", port)
 	}
 	d.queues[i].Put(b, packet.Vnet{})
-	_, _, err := d.worker.Turn()
-	return err
+	d.toHost = nil
+	if _, _, err := d.worker.Turn(); err != nil {
+		return err
+	}
+	for _, b := range d.toHost {
+		if rst := refusal(b); rst != nil {
+			d.queues[len(ports)].Put(rst, packet.Vnet{})
+			if _, _, err := d.worker.Turn(); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// refusal is what a host without a listener answers to a SYN: RST and ACK of the byte
+// after it (RFC 9293 section 3.5.2).
+func refusal(b []byte) []byte {
+	f := packet.NewIPFrame(b)
+	if f.Parse() != packet.None || f.Flow.Proto != packet.TCP || f.TCPFlags != packet.SYN {
+		return nil
+	}
+	fl := f.Flow
+	fl.Src, fl.Dst, fl.SrcPort, fl.DstPort = fl.Dst, fl.Src, fl.DstPort, fl.SrcPort
+	s := packet.Spec{Flow: fl, TTL: 65, DF: true, TCPFlags: packet.RST | packet.ACK, Ack: binary.BigEndian.Uint32(f.Buf[f.L4+4:]) + 1}
+	ip := s.IP()
+	ip[34], ip[35] = 0, 0 // a RST's window is 0
+	g := packet.NewIPFrame(ip)
+	g.Parse()
+	ip = g.Bytes()
+	ip[36], ip[37] = 0, 0
+	binary.BigEndian.PutUint16(ip[36:], ^packet.Fold(packet.Sum(ip[20:], packet.PseudoSum(fl, packet.TCP, len(ip)-20))))
+	return ip
 }
 
 // steer makes twos, which draws at random, choose the server that the kernel's draw
@@ -230,7 +276,7 @@ func (d *director) ipvsadm(argv []string) (string, error) {
 	}
 	if err == nil && cmd.Op != ipvsadm.OpList && cmd.Op != ipvsadm.OpSave {
 		d.plane.Publish()
-		d.plane.ExpireOrphans()
+		d.orphans = d.now + conntrack.TickLen
 	}
 	return b.String(), err
 }
@@ -242,7 +288,7 @@ func (d *director) list(b *bytes.Buffer, cmd *ipvsadm.Command) error {
 	case cmd.List.Connections:
 		return p.Conns(func(yield func(ipvsadm.ConnEntry) bool) {
 			d.plane.EachConn(func(c dataplane.Conn) bool {
-				return yield(ipvsadm.ConnEntry{Proto: c.Proto, Expire: c.Expires, State: c.State, Client: c.Client, Virtual: c.Virtual, Dest: c.Dest})
+				return yield(ipvsadm.ConnEntry{Proto: c.Proto, Expire: c.Expires, State: c.State, Client: c.Client, Virtual: c.Virtual, Dest: c.Dest, PEName: c.Engine, PEData: c.EngineData})
 			})
 		})
 	case cmd.List.Timeout:
@@ -273,44 +319,22 @@ func (d *director) list(b *bytes.Buffer, cmd *ipvsadm.Command) error {
 	return p.Services(4096, list)
 }
 
-// setSysctl is sysctl -w of a net.ipv4.vs.* name.
+// setSysctl is sysctl -w of a net.ipv4.vs.* name. The kernel's own names that mean
+// nothing to a director without its sync daemons or netfilter are taken and ignored.
 func (d *director) setSysctl(name, value string) error {
+	name = strings.TrimPrefix(name, "net.ipv4.vs.")
+	switch name {
+	case "conntrack", "sync_version", "sync_threshold", "backup_only", "sync_ports":
+		return nil
+	}
 	n, err := strconv.Atoi(value)
 	if err != nil {
 		return fmt.Errorf("sysctl %s=%s: %w", name, value, err)
 	}
-	s := &d.sysctl
-	switch strings.TrimPrefix(name, "net.ipv4.vs.") {
-	case "conn_reuse_mode":
-		s.ConnReuseMode = n
-	case "expire_nodest_conn":
-		s.ExpireNodestConn = n != 0
-	case "expire_quiescent_template":
-		s.ExpireQuiescentTemplate = n != 0
-	case "sloppy_tcp":
-		s.SloppyTCP = n != 0
-	case "sloppy_sctp":
-		s.SloppySCTP = n != 0
-	case "nat_icmp_send":
-		s.NATICMPSend = n != 0
-	case "schedule_icmp":
-		s.ScheduleICMP = n != 0
-	case "pmtu_disc":
-		s.PMTUDisc = n != 0
-	case "cache_bypass":
-		s.CacheBypass = n != 0
-	case "secure_tcp":
-		s.SecureTCP = n
-	case "drop_entry":
-		s.DropEntry = n
-	case "drop_packet":
-		s.DropPacket = n
-	case "conntrack", "sync_version", "sync_threshold", "backup_only", "sync_ports": // nothing to the pipeline yet
-		return nil
-	default:
-		return fmt.Errorf("sysctl %s: not known here", name)
+	if err := d.sysctl.Set(name, n); err != nil {
+		return err
 	}
-	d.plane.SetSysctl(*s)
+	d.plane.SetSysctl(d.sysctl)
 	d.plane.Publish()
 	return nil
 }

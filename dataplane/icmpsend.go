@@ -1,0 +1,60 @@
+package dataplane
+
+import (
+	"github.com/dirigo-lb/dirigo/conf"
+	"github.com/dirigo-lb/dirigo/packet"
+)
+
+// icmpKind is an ICMP error by meaning; each family has its own numbers for it.
+type icmpKind uint8
+
+const (
+	icmpPortUnreachable icmpKind = iota
+	icmpHostUnreachable
+	icmpTimeExceeded
+	icmpTooBig // with the MTU as its rest
+)
+
+// icmpCodes are type and code by family: RFC 792, RFC 1191, RFC 4443.
+var icmpCodes = [...][2][2]uint8{
+	icmpPortUnreachable: {{3, 3}, {1, 4}},
+	icmpHostUnreachable: {{3, 1}, {1, 3}},
+	icmpTimeExceeded:    {{11, 0}, {3, 0}},
+	icmpTooBig:          {{3, 4}, {2, 0}},
+}
+
+// sendICMP tells a packet's source why it goes no further.
+func (w *Worker) sendICMP(f *packet.Frame, src packet.Addr, kind icmpKind, rest uint32) {
+	family := 0
+	if f.Flow.V6 {
+		family = 1
+	}
+	code := icmpCodes[kind][family]
+	w.sendICMPError(f, src, code[0], code[1], rest)
+}
+
+// sendICMPError makes an ICMP error about f from src and sends it to f's source, routed
+// like any packet of the director's own.
+func (w *Worker) sendICMPError(f *packet.Frame, src packet.Addr, typ, code uint8, rest uint32) {
+	rt := w.route(f.Flow.Src)
+	if rt == nil || rt.kind != Unicast {
+		return
+	}
+	out := w.arena.frame(packet.Headroom + 1500)
+	b := packet.AppendICMPError(out.Buf[packet.Headroom:packet.Headroom], f, src, typ, code, rest)
+	if len(b) == 0 {
+		return // not about such a packet: RFC 1122 section 3.2.2
+	}
+	*out = packet.Frame{Buf: out.Buf, Start: packet.Headroom, End: packet.Headroom + uint32(len(b)), Port: f.Port}
+	if out.Parse() != packet.None {
+		return
+	}
+	// The director's own errors pass the hook for servers' answers too: one about a packet
+	// to a DR or tunnel server counts there (ip_vs_out at LOCAL_OUT).
+	if q, ok := quoted(out); ok {
+		if a, s, ok := w.quotedToServer(&q); ok && a.method != conf.NAT {
+			w.countOut(s, out)
+		}
+	}
+	w.emit(out, rt, out.Flow.Dst, ForwardReply)
+}
