@@ -31,6 +31,8 @@ func root() *cobra.Command {
 	}
 	cmd.CompletionOptions.HiddenDefaultCmd = true
 	cmd.AddCommand(runCommand(), checkCommand(), replayCommand(), reloadCommand(), guardCommand(), versionCommand())
+	cmd.AddCommand(realserverCommand())
+	cmd.AddCommand(demoCommand())
 	return cmd
 }
 
