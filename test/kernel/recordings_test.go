@@ -241,16 +241,40 @@ func (d *director) command(s *step) string {
 		}
 		return ""
 	case "sysctl":
-		name, value, _ := strings.Cut(strings.Trim(strings.Join(words[2:], " "), "'"), "=")
-		if err := d.setSysctl(name, value); (err != nil) != (s.RC != 0) {
-			return fmt.Sprintf("%s: %v; recorded exit code %d, text %q", s.Cmd, err, s.RC, s.Text)
-		}
-		return ""
+		return d.sysctlCommand(s)
 	}
 	if len(words) == 5 && words[0] == "ip" && words[1] == "route" && words[2] == "add" {
 		return d.deadEnd(words[4])
 	}
 	return fmt.Sprintf("command %q is not replayed", s.Cmd)
+}
+
+// sysctlCommand is sysctl -w 'NAME=VALUE', which may be followed by 2>&1; sysctl NAME,
+// whose text is compared then.
+func (d *director) sysctlCommand(s *step) string {
+	first, query, both := strings.Cut(s.Cmd, " 2>&1; ")
+	name, value, _ := strings.Cut(strings.Trim(strings.TrimPrefix(first, "sysctl -w "), "'"), "=")
+	err := d.setSysctl(name, value)
+	if !both {
+		if (err != nil) != (s.RC != 0) {
+			return fmt.Sprintf("%s: %v; recorded exit code %d, text %q", s.Cmd, err, s.RC, s.Text)
+		}
+		return ""
+	}
+	short := strings.TrimPrefix(strings.TrimPrefix(query, "sysctl "), "net.ipv4.vs.")
+	now, gerr := d.sysctl.Get(short)
+	if gerr != nil {
+		return gerr.Error() // it says why the setting means nothing here
+	}
+	got := fmt.Sprintf("%s = %s\n", name, value)
+	if err != nil {
+		got = fmt.Sprintf("sysctl: setting key %q: Invalid argument\n", name)
+	}
+	got += fmt.Sprintf("net.ipv4.vs.%s = %d\n", short, now)
+	if got != s.Text {
+		return s.Cmd + lineDiff(s.Text, got)
+	}
+	return ""
 }
 
 // deadEnd is ip route add blackhole|unreachable.
@@ -268,6 +292,9 @@ func (d *director) deadEnd(prefix string) string {
 // dump compares a listing; ok says whether it is one that depends on behaviour.
 func (d *director) dump(s *step) (ok bool, diff string) {
 	words := strings.Fields(s.Cmd)
+	if words[0] == "conntrack" { // the recorded machine's netfilter, which a director here has none of
+		return false, ""
+	}
 	if len(words) < 2 || words[0] != "ipvsadm" || slices.ContainsFunc(words, func(w string) bool { return strings.ContainsAny(w, "|<>;") }) {
 		return false, fmt.Sprintf("listing %q is not replayed", s.Cmd)
 	}
