@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"testing"
@@ -61,6 +62,11 @@ func (t *tally) add(o tally) {
 
 // play replays one recording and returns a line for each difference.
 func play(r *recording) (n tally, diffs []string) {
+	defer func() {
+		if p := recover(); p != nil { // the other recordings are played all the same
+			diffs = append(diffs, fmt.Sprintf("panic: %v\n%s", p, debug.Stack()))
+		}
+	}()
 	d, err := newDirector(r)
 	if err != nil {
 		return n, []string{err.Error()}
