@@ -16,6 +16,14 @@ func (w *Worker) process(f *packet.Frame) (Verdict, Reason) {
 	if bad := f.Parse(); bad != packet.None {
 		return w.notPacket(f, bad)
 	}
+	if f.Fragment() && w.table.serves(f.Flow.V6) && (!f.L2 || f.DstMAC() == w.table.ports[f.Port].MAC) {
+		return w.fragment(f)
+	}
+	return w.packet(f)
+}
+
+// packet is the journey of a whole packet.
+func (w *Worker) packet(f *packet.Frame) (Verdict, Reason) {
 	w.explainFlow(f)
 	if v, r, done := w.notBalanced(f); done {
 		return v, r
@@ -208,7 +216,7 @@ func (w *Worker) notPacket(f *packet.Frame, bad packet.Bad) (Verdict, Reason) {
 }
 
 // notBalanced sorts out what never reaches a connection: other hosts' frames,
-// neighbour discovery, ICMP, fragments and protocols without ports.
+// neighbour discovery, ICMP and protocols without ports.
 func (w *Worker) notBalanced(f *packet.Frame) (Verdict, Reason, bool) {
 	port := &w.table.ports[f.Port]
 	if f.L2 && f.DstMAC() != port.MAC {
@@ -219,10 +227,7 @@ func (w *Worker) notBalanced(f *packet.Frame) (Verdict, Reason, bool) {
 		return Pass, NotForUs, true
 	}
 	if f.Fragment() {
-		if w.table.ours(f) {
-			return Drop, Fragment, true
-		}
-		return Pass, Fragment, true
+		return Pass, NoService, true // nobody collects fragments while there is no service
 	}
 	switch f.Flow.Proto {
 	case packet.TCP, packet.UDP, packet.SCTP:

@@ -34,6 +34,7 @@ const (
 	AnsweredEcho
 	TunnelError   // an ICMP error about a tunnel packet, told to the client inside
 	TunnelPathMTU // the same, of which only the MTU is taken
+	FragmentHeld  // waits for the rest of its packet
 	Neighbor      // an ARP or NDP frame, consumed by the neighbour cache
 
 	// Pass
@@ -55,8 +56,8 @@ const (
 	BadTransport
 
 	// Drop: what stood in the way
-	Fragment
-	ICMPError // belongs to no connection
+	FragmentRefused // overlaps, is too many, or makes no packet
+	ICMPError       // belongs to no connection
 	BadICMPChecksum
 	NoCallID        // a SIP service, and a packet without a Call-ID
 	Defended        // a new connection, refused by the drop_packet defence
@@ -88,7 +89,7 @@ var reasonNames = [Reasons]string{
 	NoConnection: "no_connection", FTPData: "ftp_data", ReplyUntouched: "reply_untouched",
 	Short: "short", BadVersion: "bad_version", BadHeaderLen: "bad_header_len", BadLength: "bad_length",
 	BadIPChecksum: "bad_ip_checksum", ShortTransport: "short_transport", BadTransport: "bad_transport",
-	Fragment: "fragment", ICMPError: "icmp_error",
+	FragmentRefused: "fragment_refused", FragmentHeld: "fragment_held", ICMPError: "icmp_error",
 	NoDestination: "no_dest", PortMismatch: "port_mismatch", ServerGone: "server_gone", TableFull: "table_full",
 	TTLExceeded: "ttl_exceeded", TooBig: "too_big", NoRoute: "no_route", Unroutable: "unroutable",
 	NoHostPort: "no_host_port", TunnelTooSmall: "tunnel_too_small", NotEncapsulated: "not_encapsulated",
