@@ -48,6 +48,9 @@ func (w *Worker) forward(f *packet.Frame, a *action) (Verdict, Reason) {
 	}
 	switch a.method {
 	case conf.NAT:
+		if a.app != 0 && a.quote == nil && !w.ftpCommand(f, a) {
+			return Drop, BadTransportChecksum
+		}
 		w.translate(f, a)
 	case conf.Tunnel:
 		return w.tunnel(f, &tunnel, rt)
@@ -102,6 +105,11 @@ func (w *Worker) answer(f *packet.Frame, a *action) (Verdict, Reason) {
 	}
 	encap.DecTTL(f)
 	recordRoute(f, w.table.source(rt, f.Flow.V6))
+	if a.app != 0 {
+		if f = w.ftpReply(f, a); f == nil {
+			return Drop, BadTransportChecksum
+		}
+	}
 	encap.Source(f, a.addr, a.port)
 	return w.emit(f, rt, f.Flow.Dst, ForwardReply)
 }

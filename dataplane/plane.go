@@ -19,6 +19,7 @@ type Plane struct {
 	conns     *conntrack.Table
 	engine    *conntrack.Engine
 	defence   conntrack.Defence
+	ftp       ftpTable
 	available func() int
 	neighbors *arp.Cache
 	clock     Clock
@@ -90,6 +91,9 @@ func (p *Plane) Now() time.Duration { return p.clock() }
 func (p *Plane) Ended(r conntrack.Ref, c *conntrack.Conn) {
 	if c.Template() {
 		p.engine.Drop(r)
+	}
+	if c.Flags&conntrack.FlagApp != 0 {
+		p.ftp.drop(r)
 	}
 	if c.Server != conntrack.NoServer {
 		(*p.servers.Load())[c.Server].unbind(c)

@@ -197,11 +197,11 @@ func (g *fragment) read(f *packet.Frame) bool {
 
 // add finds or makes the fragment's datagram.
 func (r *Reassembler) add(now time.Duration, g *fragment, f, dst *packet.Frame) Result {
-	if blocksFor(g.head)+blocksFor(uint32(len(g.data))) > uint32(len(r.blocks)-1) {
-		return Result{Outcome: FragOversize}
+	need := blocksFor(uint32(len(g.data))) // below 128 KiB with the header
+	if g.off == 0 {
+		need += blocksFor(g.head)
 	}
-	// Making room may evict the fragment's own datagram, so it comes before the search.
-	for r.freeBlocks < blocksFor(g.head)+blocksFor(uint32(len(g.data))) {
+	for r.freeBlocks < need { // may evict the fragment's own datagram, so it comes before the search
 		r.evict()
 	}
 	hash := maphash.Comparable(r.seed, g.key)

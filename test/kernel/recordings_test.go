@@ -167,6 +167,7 @@ func (d *director) hosts(want []frame, in []byte) bool {
 		}
 		switch {
 		case o.Flow == f.Flow && o.TTL == f.TTL-1: // routed
+		case f.Fragment() && o.Fragment() && o.Flow.Src == f.Flow.Src && o.Flow.Dst == f.Flow.Dst && o.TTL == f.TTL-1: // collected, routed, cut again
 		case o.Flow.Proto == packet.TCP && o.TCPFlags&packet.RST != 0 && o.Flow.Src == f.Flow.Dst && o.Flow.Dst == f.Flow.Src:
 		case o.Flow.Proto == packet.SCTP && o.Flow.Src == f.Flow.Dst && o.Flow.Dst == f.Flow.Src && firstChunk(&o) == packet.ChunkAbort:
 		case o.Flow.Proto == packet.ICMP || o.Flow.Proto == packet.ICMPv6:
