@@ -48,8 +48,10 @@ func (w *Worker) forward(f *packet.Frame, a *action) (Verdict, Reason) {
 	}
 	switch a.method {
 	case conf.NAT:
-		if a.app != 0 && a.quote == nil && !w.ftpCommand(f, a) {
-			return Drop, BadTransportChecksum
+		if a.app != 0 && a.quote == nil {
+			if why := w.ftpCommand(f, a); why != noReason {
+				return Drop, why
+			}
 		}
 		w.translate(f, a)
 	case conf.Tunnel:

@@ -24,6 +24,9 @@ type ftpTable struct {
 
 type ftpConn struct {
 	mu       sync.Mutex
+	began    bool // the client's SYN was seen; isn is its sequence number
+	isn      uint32
+	answered bool            // and the server's SYN-ACK to it
 	verb     encap.FTPVerb   // the client's last command that the server has not answered
 	toClient encap.SeqAdjust // for the bytes that announcements became longer or shorter
 }
@@ -54,18 +57,30 @@ func ftpControl(c *conntrack.Conn) bool {
 }
 
 // ftpCommand takes a client's packet of a control connection, before it is translated
-// (ip_vs_ftp_in). It is false when the packet's checksum is wrong: the kernel drops such
-// packets where a helper is at work.
-func (w *Worker) ftpCommand(f *packet.Frame, a *action) bool {
+// (ip_vs_ftp_in). It returns why a packet must be dropped, else noReason: where a helper
+// is at work the kernel drops wrong checksums, and, by its connection tracking, what the
+// client acknowledges before the server has answered its SYN: such a packet would begin
+// a second tracked connection between the same ends (nf_conntrack_tcp_loose).
+func (w *Worker) ftpCommand(f *packet.Frame, a *action) Reason {
 	if !f.VerifyTransport() {
-		return false
+		return BadTransportChecksum
 	}
 	c := w.plane.ftp.get(a.app)
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	switch f.TCPFlags & (packet.SYN | packet.FIN | packet.RST | packet.ACK) {
+	case packet.SYN:
+		if seq := tcpWord(f, 4); !c.began || seq != c.isn {
+			c.began, c.isn, c.answered = true, seq, false
+		}
+	case packet.ACK:
+		if c.began && !c.answered {
+			return NotAnswered
+		}
+	}
 	c.toClient.FixAck(f)
 	if !a.established {
-		return true
+		return noReason
 	}
 	verb, at := encap.ParseFTPCommand(encap.TCPPayload(f), f.Flow.V6)
 	switch verb {
@@ -78,7 +93,7 @@ func (w *Worker) ftpCommand(f *packet.Frame, a *action) bool {
 			Dest: a.addr, DestPort: a.port - 1,
 		}, f.Flow.V6)
 	}
-	return true
+	return noReason
 }
 
 // ftpReply takes a server's packet of a control connection, before it is translated
@@ -91,7 +106,10 @@ func (w *Worker) ftpReply(f *packet.Frame, a *action) *packet.Frame {
 	c := w.plane.ftp.get(a.app)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	seq := binary.BigEndian.Uint32(f.Buf[f.L4+4:])
+	if f.TCPFlags&(packet.SYN|packet.ACK) == packet.SYN|packet.ACK && tcpWord(f, 8) == c.isn+1 {
+		c.answered = true
+	}
+	seq := tcpWord(f, 4)
 	c.toClient.FixSeq(f)
 	if !a.established || c.verb == encap.FTPNone {
 		return f
@@ -128,6 +146,10 @@ func (w *Worker) ftpReply(f *packet.Frame, a *action) *packet.Frame {
 	c.toClient.Resized(seq, len(text)-at.Len)
 	return g
 }
+
+// tcpWord is the 32-bit word at an offset of the TCP header: 4 is the sequence number,
+// 8 the acknowledgement (RFC 9293 section 3.1).
+func tcpWord(f *packet.Frame, at uint32) uint32 { return binary.BigEndian.Uint32(f.Buf[f.L4+at:]) }
 
 // expectData makes the entry of a data connection: a child of its control connection
 // that waits for two minutes (LISTEN). One that is there already is left alone.

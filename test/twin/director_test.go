@@ -2,6 +2,7 @@ package twin
 
 import (
 	"bytes"
+	"encoding/binary"
 	"net/netip"
 	"testing"
 	"time"
@@ -103,4 +104,43 @@ func (d *director) turn() {
 	if _, _, err := d.worker.Turn(); err != nil {
 		d.tb.Fatal(err)
 	}
+}
+
+// draw finds in what the pipeline did with a frame what it drew at random.
+func (d *director) draw(in []byte, got result) (dr drawn) {
+	dr.server = func() netip.Addr { return d.chosen(in, got) }
+	if len(got.frames) == 0 {
+		return dr
+	}
+	switch b := got.frames[0].bytes[etherLen:]; b[0] >> 4 {
+	case 4:
+		dr.id = binary.BigEndian.Uint16(b[4:])
+	case 6:
+		dr.label = binary.BigEndian.Uint32(b) & 0xfffff
+		if b[6] == protoFrag {
+			dr.fragID = binary.BigEndian.Uint32(b[44:])
+		}
+	}
+	return dr
+}
+
+// chosen is the server that the scheduler chose for the frame's connection, or the zero
+// Addr. The trace does not say when an ICMP error was sent: that passes the tables too.
+func (d *director) chosen(in []byte, got result) (server netip.Addr) {
+	if got.conn == nil || got.reason == dataplane.NoDestination {
+		return server
+	}
+	server = got.conn.Dest.Addr()
+	if got.verdict != dataplane.Drop || len(got.frames) == 0 {
+		return server
+	}
+	p, _, _ := read(in)
+	d.plane.EachConn(func(c dataplane.Conn) bool {
+		if c.Proto == p.proto && c.Client == p.from() && c.Virtual == p.to() {
+			server = c.Dest.Addr()
+			return false
+		}
+		return true
+	})
+	return server
 }

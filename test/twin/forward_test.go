@@ -48,7 +48,7 @@ type drawn struct {
 	id     uint16
 	fragID uint32
 	label  uint32
-	server netip.Addr
+	server func() netip.Addr
 }
 
 func passed(rule string) outcome  { return outcome{verdict: dataplane.Pass, rule: rule} }
@@ -157,7 +157,7 @@ func (t *forwarder) schedule(port int, p *ip, d drawn) (*conn, outcome) {
 		o.frames = t.tell(port, p, p.dst, portUnreachable, 0, d)
 		return nil, o
 	}
-	chosen := func(s *server) bool { return s.Addr == d.server }
+	chosen := func(s *server) bool { return s.Addr == d.server() }
 	var srv *server
 	if svc.Persistence.Timeout > 0 {
 		k := svc.templateFor(p)

@@ -34,11 +34,19 @@ func (g *generator) next() (port int, b []byte) {
 		switch p, r, _ := read(b); {
 		case r == later:
 		case r == whole && (strange(p.src) || strange(p.dst)): // neighbours would have to be asked for
+		case r == whole && p.proto == protoTCP && p.to().Port() == 21 && g.helped(&p):
+		case r == whole && g.twin.routeTo(p.src) == nil: // nobody could be answered
 		case r == whole && !martians && !oneHost(p.src):
 		default:
 			return port, b
 		}
 	}
+}
+
+// helped reports whether the FTP helper would read the packet's connection.
+func (g *generator) helped(p *ip) bool {
+	s := find(g.twin.services, p)
+	return s != nil && s.Key.Port != 21
 }
 
 // strange reports whether an address is on a link of the director's, but none of the hosts
@@ -98,7 +106,7 @@ func (g *generator) request(p *ip) {
 	p.v6, p.proto, p.dst = k.Addr.Is6(), k.Proto, k.Addr
 	port := k.Port
 	if port == 0 || g.rarely(30) {
-		port = pick[uint16](g.Rand, 20, 21, 80, 443, 1024, 5000, 65535)
+		port = pick[uint16](g.Rand, 20, 80, 443, 1024, 5000, 65535)
 	}
 	if g.rarely(40) {
 		p.proto = protoTCP + protoUDP - p.proto

@@ -118,6 +118,9 @@ func newService(r *rand.Rand, family int, k conf.ServiceKey) conf.Service {
 		if only < 3 {
 			srv.Forward = []conf.Forward{conf.NAT, conf.DR, conf.Tunnel}[only]
 		}
+		if k.Port == 21 && srv.Forward == conf.NAT { // the FTP helper is no matter of this twin
+			srv.Forward = conf.DR
+		}
 		switch {
 		case srv.Forward == conf.NAT && k.Port != 0 && r.IntN(2) == 0:
 			srv.Port = k.Port + 8000

@@ -5,7 +5,6 @@ package twin
 
 import (
 	"bytes"
-	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
@@ -74,7 +73,7 @@ func play(t *testing.T, round uint64, seen map[string]int) (frames int, diff str
 		}
 		port, in := g.next()
 		got := d.receive(port, in)
-		want := tw.receive(port, in, draw(got))
+		want := tw.receive(port, in, d.draw(in, got))
 		seen[want.rule]++
 		frames += len(got.frames)
 		if what := compare(got, want); what != "" {
@@ -101,26 +100,6 @@ func excuse(got result, want outcome) bool {
 
 var excused = make([]int, len(known))
 
-// draw finds in what the pipeline sent what it drew at random.
-func draw(got result) (d drawn) {
-	if got.conn != nil {
-		d.server = got.conn.Dest.Addr()
-	}
-	if len(got.frames) == 0 {
-		return d
-	}
-	switch b := got.frames[0].bytes[etherLen:]; b[0] >> 4 {
-	case 4:
-		d.id = binary.BigEndian.Uint16(b[4:])
-	case 6:
-		d.label = binary.BigEndian.Uint32(b) & 0xfffff
-		if b[6] == protoFrag {
-			d.fragID = binary.BigEndian.Uint32(b[44:])
-		}
-	}
-	return d
-}
-
 // compare names the first difference, "" if there is none.
 func compare(got result, want outcome) string {
 	if got.verdict != want.verdict {
@@ -141,7 +120,7 @@ func compare(got result, want outcome) string {
 			return fmt.Sprintf("frame %d differs from byte %d on", i, at)
 		}
 	}
-	if want.conn == nil || want.verdict == dataplane.Drop { // the trace then tells of the ICMP error's connection
+	if want.conn == nil || want.verdict == dataplane.Drop {
 		return ""
 	}
 	if got.conn == nil {
