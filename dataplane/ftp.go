@@ -24,9 +24,9 @@ type ftpTable struct {
 
 type ftpConn struct {
 	mu       sync.Mutex
-	began    bool // the client's SYN was seen; isn is its sequence number
-	isn      uint32
-	answered bool            // and the server's SYN-ACK to it
+	began    bool            // the client's SYN was seen; isn is its sequence number
+	isn, end uint32          // what the SYN-ACK may acknowledge: what is after isn, up to end
+	answered bool            // the SYN-ACK was seen, or a RST
 	verb     encap.FTPVerb   // the client's last command that the server has not answered
 	toClient encap.SeqAdjust // for the bytes that announcements became longer or shorter
 }
@@ -72,6 +72,7 @@ func (w *Worker) ftpCommand(f *packet.Frame, a *action) Reason {
 	case packet.SYN:
 		if seq := tcpWord(f, 4); !c.began || seq != c.isn {
 			c.began, c.isn, c.answered = true, seq, false
+			c.end = seq + 1 + uint32(len(encap.TCPPayload(f)))
 		}
 	case packet.ACK:
 		if c.began && !c.answered {
@@ -106,7 +107,9 @@ func (w *Worker) ftpReply(f *packet.Frame, a *action) *packet.Frame {
 	c := w.plane.ftp.get(a.app)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if f.TCPFlags&(packet.SYN|packet.ACK) == packet.SYN|packet.ACK && tcpWord(f, 8) == c.isn+1 {
+	switch ack := tcpWord(f, 8); {
+	case f.TCPFlags&packet.RST != 0,
+		f.TCPFlags&(packet.SYN|packet.ACK) == packet.SYN|packet.ACK && ack-c.isn-1 <= c.end-c.isn-1:
 		c.answered = true
 	}
 	seq := tcpWord(f, 4)

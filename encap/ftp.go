@@ -211,7 +211,7 @@ func parseAddr(b []byte, v6 bool) (packet.Addr, bool) {
 				return packet.Addr{}, false
 			}
 		}
-		b = b[digits:]
+		a[i], b = byte(n), b[digits:]
 		if digits == 0 || (i < 3) != (len(b) > 0) {
 			return packet.Addr{}, false
 		}
