@@ -3,6 +3,7 @@ package dataplane
 import (
 	"encoding/binary"
 	"sync"
+	"sync/atomic"
 
 	"github.com/dirigo-lb/dirigo/conf"
 	"github.com/dirigo-lb/dirigo/conntrack"
@@ -18,6 +19,7 @@ import (
 // ftpTable keeps what is known of each FTP control connection. Only their packets take
 // its lock.
 type ftpTable struct {
+	live  atomic.Int64 // control connections
 	mu    sync.Mutex
 	conns map[conntrack.Ref]*ftpConn
 }
@@ -46,10 +48,15 @@ func (t *ftpTable) get(r conntrack.Ref) *ftpConn {
 }
 
 func (t *ftpTable) drop(r conntrack.Ref) {
+	t.live.Add(-1)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	delete(t.conns, r)
 }
+
+// FTPConns is the number of FTP control connections that are read along
+// (/proc/net/ip_vs_app). Safe for concurrent use.
+func (p *Plane) FTPConns() int { return int(p.ftp.live.Load()) }
 
 // ftpControl reports whether a new connection is one the director reads along.
 func ftpControl(c *conntrack.Conn) bool {

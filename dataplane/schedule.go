@@ -111,6 +111,9 @@ func (w *Worker) connect(f *packet.Frame, fl *packet.Flow, icmp bool, rules *ser
 	}
 	w.count.at(server.ID).Conns++
 	server.bind(&c)
+	if c.Flags&conntrack.FlagApp != 0 {
+		w.plane.ftp.live.Add(1)
+	}
 	e := s.At(ref)
 	if icmp { // no packet of the connection itself: it stays as it was made
 		w.explainConn(e)
