@@ -48,6 +48,11 @@ func (w *Worker) forward(f *packet.Frame, a *action) (Verdict, Reason) {
 	}
 	switch a.method {
 	case conf.NAT:
+		if a.app != 0 && a.quote == nil {
+			if why := w.ftpCommand(f, a); why != noReason {
+				return Drop, why
+			}
+		}
 		w.translate(f, a)
 	case conf.Tunnel:
 		return w.tunnel(f, &tunnel, rt)
@@ -68,7 +73,7 @@ func (w *Worker) translate(f *packet.Frame, a *action) {
 // refusesSize reports whether a packet is longer than mtu and may not be cut. With
 // pmtu_disc off a tunnel takes anything of IPv4 and cuts the outer packet.
 func (w *Worker) refusesSize(f *packet.Frame, method conf.Forward, mtu int) bool {
-	if !encap.TooBig(f, mtu) {
+	if !w.tooLong(f, mtu) {
 		return false
 	}
 	return f.DF && !(method == conf.Tunnel && !f.Flow.V6 && !w.table.sysctl.PMTUDisc)
@@ -79,7 +84,7 @@ func (w *Worker) refusesSize(f *packet.Frame, method conf.Forward, mtu int) bool
 // be cut. Such a packet does not count for its connection.
 func (w *Worker) stopsReply(f *packet.Frame) bool {
 	rt := w.route(f.Flow.Dst)
-	return f.TTL <= 1 || rt != nil && rt.kind == Unicast && f.DF && encap.TooBig(f, int(rt.mtu))
+	return f.TTL <= 1 || rt != nil && rt.kind == Unicast && f.DF && w.tooLong(f, int(rt.mtu))
 }
 
 // answer sends a server's packet to the client with the virtual service as its source.
@@ -96,12 +101,17 @@ func (w *Worker) answer(f *packet.Frame, a *action) (Verdict, Reason) {
 		w.sendICMP(f, w.ownAddr(f), icmpTimeExceeded, 0)
 		return Drop, TTLExceeded
 	}
-	if f.DF && encap.TooBig(f, int(rt.mtu)) {
+	if f.DF && w.tooLong(f, int(rt.mtu)) {
 		w.sendICMP(f, w.ownAddr(f), icmpTooBig, rt.mtu)
 		return Drop, TooBig
 	}
 	encap.DecTTL(f)
 	recordRoute(f, w.table.source(rt, f.Flow.V6))
+	if a.app != 0 {
+		if f = w.ftpReply(f, a); f == nil {
+			return Drop, BadTransportChecksum
+		}
+	}
 	encap.Source(f, a.addr, a.port)
 	return w.emit(f, rt, f.Flow.Dst, ForwardReply)
 }
@@ -156,10 +166,11 @@ func (w *Worker) emit(f *packet.Frame, rt *route, to packet.Addr, reason Reason)
 	if rt.onLink {
 		hop = to
 	}
-	if !encap.TooBig(f, int(rt.mtu)) {
+	whole, pieces := w.cut(f, int(rt.mtu))
+	switch {
+	case whole:
 		return w.send(f, rt.port, hop, reason)
-	}
-	if !w.frag.Reset(f, int(rt.mtu), true) {
+	case !pieces:
 		return Drop, TooBig
 	}
 	v, r := Send, reason

@@ -16,6 +16,14 @@ func (w *Worker) process(f *packet.Frame) (Verdict, Reason) {
 	if bad := f.Parse(); bad != packet.None {
 		return w.notPacket(f, bad)
 	}
+	if f.Fragment() && w.table.serves(f.Flow.V6) && (!f.L2 || f.DstMAC() == w.table.ports[f.Port].MAC) {
+		return w.fragment(f)
+	}
+	return w.packet(f)
+}
+
+// packet is the journey of a whole packet.
+func (w *Worker) packet(f *packet.Frame) (Verdict, Reason) {
 	w.explainFlow(f)
 	if v, r, done := w.notBalanced(f); done {
 		return v, r
@@ -27,12 +35,17 @@ func (w *Worker) process(f *packet.Frame) (Verdict, Reason) {
 		return Drop, SourceRouted
 	}
 	if a, ok := w.reply(f); ok {
-		return w.answer(f, &a)
+		v, r := w.answer(f, &a)
+		w.release(&a)
+		return v, r
 	}
 	if w.table.sysctl.NATICMPSend && w.strayAnswer(f) {
 		return Drop, StrayAnswer
 	}
 	a, found, v, r := w.established(f)
+	if !found && r == noReason && w.findPortless(f) {
+		a, found, v, r = w.established(f)
+	}
 	if !found && r == noReason {
 		if a, v, r = w.schedule(f, &f.Flow, false); r != noReason {
 			return v, r
@@ -42,7 +55,19 @@ func (w *Worker) process(f *packet.Frame) (Verdict, Reason) {
 	if !found {
 		return v, r
 	}
-	return w.forward(f, &a)
+	v, r = w.forward(f, &a)
+	w.release(&a)
+	return v, r
+}
+
+// findPortless looks for an FTP data connection that waits for its client.
+func (w *Worker) findPortless(f *packet.Frame) bool {
+	if !w.conns.WaitsForPort() {
+		return false
+	}
+	fl := &f.Flow
+	k := conntrack.Key{Client: fl.Src, ClientPort: fl.SrcPort, Other: fl.Dst, OtherPort: fl.DstPort, Proto: fl.Proto, V6: fl.V6}
+	return w.conns.FindPortless(&k, w.tick)
 }
 
 // noReason says that a stage has not decided.
@@ -51,11 +76,13 @@ const noReason = Reasons
 // action is what the tables decided for a packet, copied out of the entry so that its
 // shard is unlocked before the packet is rewritten.
 type action struct {
-	addr   packet.Addr // the end to put in place of the packet's destination (or, for answers, source)
-	port   uint16
-	method conf.Forward
-	server *Server // nil for an entry bound to none
-	quote  *quote  // of an ICMP error that belongs to the connection; nil for its own packets
+	addr        packet.Addr // the end to put in place of the packet's destination (or, for answers, source)
+	port        uint16
+	method      conf.Forward
+	server      *Server       // nil for an entry bound to none
+	quote       *quote        // of an ICMP error that belongs to the connection; nil for its own packets
+	app         conntrack.Ref // the entry, if a helper reads along and it is held for that; else 0
+	established bool          // TCP ESTABLISHED, for the helper
 }
 
 // reply finds the connection of a packet from a server and takes the packet's effect
@@ -75,6 +102,7 @@ func (w *Worker) reply(f *packet.Frame) (a action, ok bool) {
 		return a, true
 	}
 	w.advance(s, r, c, conntrack.Output, f, a.server)
+	w.helped(&a, r, c)
 	w.explainConn(c)
 	s.Unlock()
 	w.countOut(a.server, f)
@@ -107,7 +135,24 @@ func (w *Worker) established(f *packet.Frame) (a action, found bool, v Verdict, 
 		return a, false, Pass, noReason
 	}
 	w.fromClient(s, r, c, f, server)
-	return w.actionOf(c, server), true, Pass, noReason
+	a = w.actionOf(c, server)
+	w.helped(&a, r, c)
+	return a, true, Pass, noReason
+}
+
+// helped holds an entry that a helper reads along until the helper is done: release.
+func (w *Worker) helped(a *action, r conntrack.Ref, c *conntrack.Conn) {
+	if c.Flags&conntrack.FlagApp != 0 {
+		a.app, a.established = r, c.State == conntrack.TCPEstablished
+		w.conns.Hold(r)
+	}
+}
+
+// release ends what helped began.
+func (w *Worker) release(a *action) {
+	if a.app != 0 {
+		w.conns.Release(a.app)
+	}
 }
 
 func (w *Worker) actionOf(c *conntrack.Conn, server *Server) action {
@@ -208,7 +253,7 @@ func (w *Worker) notPacket(f *packet.Frame, bad packet.Bad) (Verdict, Reason) {
 }
 
 // notBalanced sorts out what never reaches a connection: other hosts' frames,
-// neighbour discovery, ICMP, fragments and protocols without ports.
+// neighbour discovery, ICMP and protocols without ports.
 func (w *Worker) notBalanced(f *packet.Frame) (Verdict, Reason, bool) {
 	port := &w.table.ports[f.Port]
 	if f.L2 && f.DstMAC() != port.MAC {
@@ -219,10 +264,7 @@ func (w *Worker) notBalanced(f *packet.Frame) (Verdict, Reason, bool) {
 		return Pass, NotForUs, true
 	}
 	if f.Fragment() {
-		if w.table.ours(f) {
-			return Drop, Fragment, true
-		}
-		return Pass, Fragment, true
+		return Pass, NoService, true // nobody collects fragments while there is no service
 	}
 	switch f.Flow.Proto {
 	case packet.TCP, packet.UDP, packet.SCTP:

@@ -34,6 +34,7 @@ const (
 	AnsweredEcho
 	TunnelError   // an ICMP error about a tunnel packet, told to the client inside
 	TunnelPathMTU // the same, of which only the MTU is taken
+	FragmentHeld  // waits for the rest of its packet
 	Neighbor      // an ARP or NDP frame, consumed by the neighbour cache
 
 	// Pass
@@ -55,40 +56,42 @@ const (
 	BadTransport
 
 	// Drop: what stood in the way
-	Fragment
-	ICMPError // belongs to no connection
+	FragmentRefused // overlaps, is too many, or makes no packet
+	ICMPError       // belongs to no connection
 	BadICMPChecksum
-	NoCallID        // a SIP service, and a packet without a Call-ID
-	Defended        // a new connection, refused by the drop_packet defence
-	SourceRouted    // IPv4 source route options
-	StrayAnswer     // a NAT server's packet without a connection, with nat_icmp_send
-	NoDestination   // no server is available; the client is told port unreachable
-	PortMismatch    // the service's port is another and nothing sticks clients together
-	ServerGone      // its connection's server was removed
-	TableFull       // conntrack.ErrFull
-	TTLExceeded     // the sender is told
-	TooBig          // with DF; the sender is told
-	NoRoute         // the sender is told host unreachable
-	Unroutable      // the route says blackhole, unreachable or prohibit
-	NoHostPort      // a local server, and no port leads to the host
-	TunnelTooSmall  // the tunnel's MTU is below the family's least
-	NotEncapsulated // no headroom or a method that cannot carry this family
-	NeighborFailed  // the next hop does not answer; or its queue is full
-	TransmitFailed  // the port took no more
-	NotSegmented    // a super-frame of a kind that cannot be split
-	Loop            // the frame would leave as it came in: same addresses, same port
-	Reasons         // their number
+	BadTransportChecksum // of an FTP control connection, whose text must be read
+	NotAnswered          // of such a connection: the server has not answered the client's SYN
+	NoCallID             // a SIP service, and a packet without a Call-ID
+	Defended             // a new connection, refused by the drop_packet defence
+	SourceRouted         // IPv4 source route options
+	StrayAnswer          // a NAT server's packet without a connection, with nat_icmp_send
+	NoDestination        // no server is available; the client is told port unreachable
+	PortMismatch         // the service's port is another and nothing sticks clients together
+	ServerGone           // its connection's server was removed
+	TableFull            // conntrack.ErrFull
+	TTLExceeded          // the sender is told
+	TooBig               // with DF; the sender is told
+	NoRoute              // the sender is told host unreachable
+	Unroutable           // the route says blackhole, unreachable or prohibit
+	NoHostPort           // a local server, and no port leads to the host
+	TunnelTooSmall       // the tunnel's MTU is below the family's least
+	NotEncapsulated      // no headroom or a method that cannot carry this family
+	NeighborFailed       // the next hop does not answer; or its queue is full
+	TransmitFailed       // the port took no more
+	NotSegmented         // a super-frame of a kind that cannot be split
+	Loop                 // the frame would leave as it came in: same addresses, same port
+	Reasons              // their number
 )
 
 var reasonNames = [Reasons]string{
 	ForwardNAT: "forward_nat", ForwardDR: "forward_dr", ForwardTunnel: "forward_tunnel",
-	ForwardLocal: "forward_local", ForwardReply: "forward_reply", RelatedICMP: "related_icmp", TunnelError: "tunnel_error", TunnelPathMTU: "tunnel_path_mtu", BadICMPChecksum: "bad_icmp_checksum", SourceRouted: "source_routed", Defended: "defended", NoCallID: "no_call_id", StrayAnswer: "stray_answer", Resolving: "resolving",
+	ForwardLocal: "forward_local", ForwardReply: "forward_reply", RelatedICMP: "related_icmp", TunnelError: "tunnel_error", TunnelPathMTU: "tunnel_path_mtu", BadICMPChecksum: "bad_icmp_checksum", BadTransportChecksum: "bad_transport_checksum", NotAnswered: "not_answered", SourceRouted: "source_routed", Defended: "defended", NoCallID: "no_call_id", StrayAnswer: "stray_answer", Resolving: "resolving",
 	AnsweredEcho: "answered_echo", Neighbor: "neighbor",
 	NotIP: "not_ip", NotForUs: "not_for_us", NotBalanced: "not_balanced", NoService: "no_service",
 	NoConnection: "no_connection", FTPData: "ftp_data", ReplyUntouched: "reply_untouched",
 	Short: "short", BadVersion: "bad_version", BadHeaderLen: "bad_header_len", BadLength: "bad_length",
 	BadIPChecksum: "bad_ip_checksum", ShortTransport: "short_transport", BadTransport: "bad_transport",
-	Fragment: "fragment", ICMPError: "icmp_error",
+	FragmentRefused: "fragment_refused", FragmentHeld: "fragment_held", ICMPError: "icmp_error",
 	NoDestination: "no_dest", PortMismatch: "port_mismatch", ServerGone: "server_gone", TableFull: "table_full",
 	TTLExceeded: "ttl_exceeded", TooBig: "too_big", NoRoute: "no_route", Unroutable: "unroutable",
 	NoHostPort: "no_host_port", TunnelTooSmall: "tunnel_too_small", NotEncapsulated: "not_encapsulated",

@@ -78,6 +78,9 @@ func (w *Worker) connect(f *packet.Frame, fl *packet.Flow, icmp bool, rules *ser
 	if fl.V6 {
 		c.Flags |= conntrack.FlagV6
 	}
+	if ftpControl(&c) {
+		c.Flags |= conntrack.FlagApp
+	}
 	if rules.onePacket && fl.Proto == packet.UDP {
 		// Bound only while it passes: nothing to look up later, nothing to expire.
 		k := w.count.at(server.ID)
@@ -108,13 +111,18 @@ func (w *Worker) connect(f *packet.Frame, fl *packet.Flow, icmp bool, rules *ser
 	}
 	w.count.at(server.ID).Conns++
 	server.bind(&c)
+	if c.Flags&conntrack.FlagApp != 0 {
+		w.plane.ftp.live.Add(1)
+	}
 	e := s.At(ref)
 	if icmp { // no packet of the connection itself: it stays as it was made
 		w.explainConn(e)
 	} else {
 		w.fromClient(s, ref, e, f, server)
 	}
-	return w.actionOf(e, server), Pass, noReason
+	a = w.actionOf(e, server)
+	w.helped(&a, ref, e)
+	return a, Pass, noReason
 }
 
 // template is a persistence template held as a parent: its Children count has been

@@ -43,6 +43,7 @@ type Worker struct {
 	routes      routeCache
 	seg         encap.Segmenter
 	frag        encap.Fragmenter
+	reassembly  reassembly
 	request     sched.Request
 	ipID        *uint16 // identification of the last outer header
 
@@ -211,6 +212,7 @@ func (w *Worker) flush() (err error) {
 		tx.frames, tx.reasons = tx.frames[:0], tx.reasons[:0]
 	}
 	w.arena.reset()
+	w.reassembly.spare = nil
 	return err
 }
 

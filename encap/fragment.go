@@ -21,12 +21,17 @@ type Fragmenter struct {
 	room    uint32 // bytes of data that a fragment of full length holds
 	off     uint32 // offset of next in the unfragmented packet
 	id      uint32 // of this packet, IPv6
+	first   uint32 // bytes of data in the first fragment, when later says how to cut
+	later   []uint16
+	df      bool // IPv4: fragments have DF
 	running bool
 }
 
 const (
 	moreFragments  = 0x2000 // MF in the IPv4 flags and offset field
+	dontFragment   = 0x4000 // DF in the same field
 	fragmentHeader = 8      // IPv6: RFC 8200 section 4.5
+	ip6MinMTU      = 1280   // RFC 8200 section 5
 )
 
 // Reset takes a parsed packet, which must not change until the last Next, and the
@@ -38,7 +43,80 @@ const (
 // (ip_do_fragment). An unfinished transport checksum is finished first, in f.
 func (g *Fragmenter) Reset(f *packet.Frame, mtu int, ignoreDF bool) bool {
 	*g = Fragmenter{ID: g.ID}
-	if f.DF && !ignoreDF || super(f) || f.IPLen() <= mtu {
+	if f.DF && !ignoreDF || f.IPLen() <= mtu {
+		return false
+	}
+	return g.begin(f, mtu)
+}
+
+// ResetReceived is Reset for a packet that a Reassembler put together from what was
+// says and that has not changed its length since, but for tunnel headers before it. It
+// goes out in the pieces it came in (ip_do_fragment and ip6_fragment with a frag_list),
+// and where a tunnel header leaves no room for that, in pieces of the greatest length
+// that was received and that the link takes. It returns false when f leaves whole, or
+// cannot be cut as Reset says; the caller has judged its length before (TooBig, or for
+// IPv6 was.MaxLen greater than mtu: packet too big). was.Pieces must not change until
+// the last Next.
+//
+// Whether f must be cut at all is the kernel's rule too: an IPv4 packet always
+// (ip_finish_output), an IPv6 packet that is longer than its longest fragment was
+// (ip6_finish_output). A tunnel with an outer IPv6 header, or from one family into the
+// other, forgets the received length, as ip_vs_tunnel_xmit does with the skb's control
+// block, and only cuts what the link does not take. DF stays only where the pieces had
+// to be cut anew.
+func (g *Fragmenter) ResetReceived(f *packet.Frame, mtu int, was Received) bool {
+	*g = Fragmenter{ID: g.ID}
+	if len(was.Pieces) == 0 {
+		return false
+	}
+	v6 := f.Flow.V6
+	head := f.L4 - f.L3
+	if v6 {
+		head, _ = unfragmentable(f)
+	}
+	first := f.IPEnd - f.L3 - head // shrinks to what is not in later pieces
+	for _, n := range was.Pieces[1:] {
+		if uint32(n) > first {
+			return false // not the packet that was received
+		}
+		first -= uint32(n)
+	}
+	limit, whole := mtu, f.IPLen() <= mtu
+	if v6 == was.V6 && (!v6 || first == uint32(was.Pieces[0])) {
+		limit = was.MaxLen
+		if whole = v6 && whole && f.IPLen() <= limit; v6 {
+			limit = max(limit, ip6MinMTU)
+		}
+		limit = min(limit, mtu)
+	}
+	if whole || !g.begin(f, limit) {
+		return false
+	}
+	if g.fits(first, was.Pieces[1:]) {
+		g.first, g.later = first, was.Pieces[1:]
+		return true
+	}
+	g.df = was.DF && !v6
+	g.running = f.IPLen() > limit
+	return g.running
+}
+
+// fits reports whether pieces of these lengths can be fragments as they are.
+func (g *Fragmenter) fits(first uint32, later []uint16) bool {
+	if first > g.room || first%8 != 0 || len(later) == 0 {
+		return false
+	}
+	for i, n := range later {
+		if uint32(n) > g.room || n%8 != 0 && i != len(later)-1 {
+			return false
+		}
+	}
+	return true
+}
+
+// begin takes f, whatever its length, to be cut into fragments of mtu bytes.
+func (g *Fragmenter) begin(f *packet.Frame, mtu int) bool {
+	if super(f) {
 		return false
 	}
 	head, added := f.L4-f.L3, uint32(0) // IP headers each fragment repeats, and gets
@@ -86,10 +164,7 @@ func (g *Fragmenter) Next(dst *packet.Frame) bool {
 	if !g.running {
 		return false
 	}
-	f, size := g.f, g.f.IPEnd-g.next
-	if size > g.room {
-		size = g.room &^ 7 // offsets count units of 8 bytes
-	}
+	f, size := g.f, g.size()
 	gap := uint32(0)
 	if f.Flow.V6 {
 		gap = fragmentHeader
@@ -113,10 +188,27 @@ func (g *Fragmenter) Next(dst *packet.Frame) bool {
 	if dst.IPEnd-dst.L4 < tcpHeader || g.off != 0 {
 		dst.TCPFlags = 0
 	}
+	if g.first != 0 && g.off != 0 {
+		g.later = g.later[1:]
+	}
 	g.next += size
 	g.off += size
 	g.running = !last
 	return true
+}
+
+// size is how many bytes of data the next fragment takes.
+func (g *Fragmenter) size() uint32 {
+	switch left := g.f.IPEnd - g.next; {
+	case g.first != 0 && g.off == 0:
+		return g.first
+	case g.first != 0:
+		return uint32(g.later[0])
+	case left > g.room:
+		return g.room &^ 7 // offsets count units of 8 bytes
+	default:
+		return left
+	}
 }
 
 // finishIPv4 writes offset and flags. In later fragments the options that are not to
@@ -128,7 +220,9 @@ func (g *Fragmenter) finishIPv4(dst *packet.Frame) {
 	if dst.MoreFrag {
 		field |= moreFragments
 	}
-	dst.DF = false
+	if dst.DF = g.df; g.df {
+		field |= dontFragment
+	}
 	binary.BigEndian.PutUint16(ip[6:], field)
 	if g.off != 0 {
 		blankOptions(ip[ip4Header:])

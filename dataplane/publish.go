@@ -1,0 +1,84 @@
+package dataplane
+
+import (
+	"slices"
+
+	"github.com/dirigo-lb/dirigo/conf"
+	"github.com/dirigo-lb/dirigo/encap"
+	"github.com/dirigo-lb/dirigo/packet"
+)
+
+// Publish compiles a new table and lets the workers take it up with their next batch.
+func (p *Plane) Publish() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.publish()
+}
+
+func (p *Plane) publish() {
+	old := p.table.Load()
+	links := make([]Link, len(p.env.Ports))
+	t := &Table{
+		gen: old.gen + 1, ports: make([]portInfo, len(p.env.Ports)), hostPort: p.env.HostPort,
+		services: make(map[serviceAddr]*Service, len(p.services)), fwmarks: map[fwmarkKey]*Service{},
+		vips: make(map[packet.Addr]bool), own: make(map[packet.Addr]bool), tunnels: make(map[packet.Addr]encap.Tunnel),
+		sysctl: p.sysctl, timeouts: p.timeouts,
+	}
+	for i, e := range p.env.Ports {
+		links[i] = e.Link
+		t.ports[i] = portInfo{Link: e.Link}
+		for _, a := range slices.Backward(e.Addresses) {
+			t.own[packet.AddrFrom(a.Addr())] = true
+			if a.Addr().Is4() {
+				t.ports[i].addr4 = packet.AddrFrom(a.Addr())
+			} else if !a.Addr().IsLinkLocalUnicast() {
+				t.ports[i].addr6 = packet.AddrFrom(a.Addr())
+			}
+		}
+	}
+	t.routes = compileRoutes(p.env.Routes, links)
+	for _, m := range p.marks {
+		r := markRule{Mark: m, port: -1}
+		if m.InPort != "" {
+			r.port = slices.IndexFunc(links, func(l Link) bool { return l.Name == m.InPort })
+			if r.port < 0 {
+				continue // validated before: only a port that could not be opened
+			}
+		}
+		for _, s := range m.Source {
+			r.source = append(r.source, newPrefix(s))
+		}
+		for _, d := range m.Dest {
+			r.dest = append(r.dest, newPrefix(d))
+		}
+		t.marks = append(t.marks, r)
+	}
+	if p.sysctl.NATICMPSend {
+		t.natServers = map[serviceAddr]bool{}
+	}
+	for k, s := range p.services {
+		if k.V6Service() {
+			t.families[1] = true
+		} else {
+			t.families[0] = true
+		}
+		for _, srv := range s.servers {
+			switch r := srv.rules.Load(); {
+			case r.method == conf.Tunnel:
+				t.tunnels[srv.Addr] = r.tunnel
+			case r.method == conf.NAT && t.natServers != nil:
+				t.natServers[serviceAddr{srv.Addr, srv.Port, k.Proto, srv.V6}] = true
+			}
+		}
+		if k.Fwmark != 0 {
+			t.fwmarks[fwmarkKey{k.Fwmark, k.V6}] = s
+			t.port0 = true
+			continue
+		}
+		t.services[serviceAddr{s.vip, k.Port, k.Proto, k.Addr.Is6()}] = s
+		t.vips[s.vip] = true
+		t.port0 = t.port0 || k.Port == 0
+		t.ftp = t.ftp || k.Port == ftpPort && k.Proto == packet.TCP
+	}
+	p.table.Store(t)
+}

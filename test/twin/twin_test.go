@@ -1,0 +1,216 @@
+// Package twin holds the pipeline against a slow twin of it: an obvious forwarder that
+// is written on gopacket and plain maps from the kernel's documented behaviour. It knows
+// the configuration and must not know how dataplane, conntrack or encap work.
+package twin
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/gopacket"
+	"github.com/google/gopacket/layers"
+
+	"github.com/dirigo-lb/dirigo/conf"
+	"github.com/dirigo-lb/dirigo/dataplane"
+)
+
+// tick is the shortest time after which timers are looked at: a jiffy at HZ=250.
+const tick = 4 * time.Millisecond
+
+// A round's clock moves by less than the shortest timeout of a connection, 10 s in CLOSE.
+const ticks = 1000
+
+// Of a million random packets, valid and damaged, the pipeline makes what its twin makes:
+// the same verdict, the same frames on the same ports byte for byte, the same state of
+// the connection. Each round has a network, services and seeds of its own.
+func TestTwinAgrees(t *testing.T) {
+	seen := map[string]int{}
+	frames, different := 0, 0
+	for round := range uint64(packets / perRound) {
+		n, diff := play(t, round, seen)
+		frames += n
+		if diff != "" {
+			t.Errorf("round %d: %s", round, diff)
+			if different++; different == 5 {
+				t.Fatal("and so on")
+			}
+		}
+	}
+	for i, n := range excused {
+		t.Logf("%8d  known difference: %s", n, known[i].name)
+		if n == 0 && !t.Failed() {
+			t.Errorf("%s: not seen any more", known[i].name)
+		}
+	}
+	for rule, n := range seen {
+		t.Logf("%8d  %s", n, rule)
+	}
+	t.Logf("%d packets in, %d frames out", packets, frames)
+}
+
+// play sends one round's packets and returns how many frames came out and the first
+// difference.
+func play(t *testing.T, round uint64, seen map[string]int) (frames int, diff string) {
+	r := rand.New(rand.NewPCG(round, 0x7719))
+	n := newNetwork(r)
+	for len(n.services) == 0 {
+		n = newNetwork(r)
+	}
+	d, tw := newDirector(t, n), newForwarder(n)
+	g := &generator{r, tw}
+	for i := range perRound {
+		if i%(perRound/ticks) == 0 {
+			d.now += tick
+			tw.conns.tick()
+		}
+		if r.IntN(500) == 0 {
+			reconfigure(t, r, d, tw)
+		}
+		port, in := g.next()
+		got := d.receive(port, in)
+		want := tw.receive(port, in, d.draw(in, got))
+		seen[want.rule]++
+		frames += len(got.frames)
+		if what := compare(got, want); what != "" {
+			if excuse(got, want) {
+				continue
+			}
+			return frames, fmt.Sprintf("packet %d: %s\nrule: %s\nin by port %d: %s\n%s\npipeline: %v, %v\n%s\ntwin: %v\n%s\n%+v",
+				i, what, want.rule, port, decode(in), "", got.verdict, got.reason, list(got.frames), want.verdict, list(want.frames), n.sysctl)
+		}
+	}
+	return frames, sameCounts(d, tw)
+}
+
+// excuse reports whether a difference is known.
+func excuse(got result, want outcome) bool {
+	for i := range known {
+		if known[i].match(got, want) {
+			excused[i]++
+			return true
+		}
+	}
+	return false
+}
+
+var excused = make([]int, len(known))
+
+// compare names the first difference, "" if there is none.
+func compare(got result, want outcome) string {
+	if got.verdict != want.verdict {
+		return "another verdict"
+	}
+	if len(got.frames) != len(want.frames) {
+		return "another number of frames"
+	}
+	for i, w := range want.frames {
+		switch g := got.frames[i]; {
+		case g.port != w.port:
+			return fmt.Sprintf("frame %d leaves by another port", i)
+		case !bytes.Equal(g.bytes, w.bytes):
+			at := 0
+			for at < min(len(g.bytes), len(w.bytes)) && g.bytes[at] == w.bytes[at] {
+				at++
+			}
+			return fmt.Sprintf("frame %d differs from byte %d on", i, at)
+		}
+	}
+	if want.conn == nil || want.verdict == dataplane.Drop {
+		return ""
+	}
+	if got.conn == nil {
+		return "the pipeline knows no connection"
+	}
+	if w, g := want.conn, got.conn; g.State != w.state || g.Dest != w.dest || g.Method != w.method || g.Client != w.client || g.Virtual != w.virtual {
+		return fmt.Sprintf("connection: the pipeline has %+v, the twin %+v", *g, *w)
+	}
+	return ""
+}
+
+// reconfigure changes a server's weight, removes a server or brings one back.
+func reconfigure(t *testing.T, r *rand.Rand, d *director, tw *forwarder) {
+	s := pick(r, tw.services...)
+	switch {
+	case len(s.gone) > 0 && r.IntN(2) == 0:
+		c := pick(r, s.gone...).Server
+		check(t, d.plane.AddServer(s.Key, c))
+		s.add(c)
+	case len(s.servers) == 0:
+	case r.IntN(2) == 0:
+		i := r.IntN(len(s.servers))
+		check(t, d.plane.DeleteServer(s.Key, s.servers[i].Server))
+		s.remove(i)
+	default:
+		srv := pick(r, s.servers...)
+		srv.Weight = pick(r, 0, 1, 2)
+		check(t, d.plane.EditServer(s.Key, srv.Server))
+	}
+	d.plane.Publish()
+}
+
+// sameCounts holds the connections that servers count against the twin's.
+func sameCounts(d *director, tw *forwarder) string {
+	d.now += tick
+	tw.conns.tick()
+	d.turn()
+	type key struct {
+		service conf.ServiceKey
+		addr    netip.Addr
+	}
+	counts := map[key][2]int{}
+	for _, s := range tw.services {
+		for _, srv := range s.servers {
+			n := [2]int{}
+			for _, conns := range tw.conns {
+				for _, c := range conns {
+					if c.server == srv && c.active() {
+						n[0]++
+					} else if c.server == srv {
+						n[1]++
+					}
+				}
+			}
+			counts[key{s.Key, srv.Addr}] = n
+		}
+	}
+	for _, s := range d.plane.Services() {
+		for _, srv := range s.Servers {
+			if got, want := [2]int{srv.Active, srv.Inactive}, counts[key{s.Key, srv.Addr}]; got != want {
+				return fmt.Sprintf("service %v, server %v: active and inactive %v, the twin has %v", s.Key, srv.Addr, got, want)
+			}
+		}
+	}
+	return ""
+}
+
+// list decodes frames.
+func list(frames []frame) string {
+	var b strings.Builder
+	for _, f := range frames {
+		fmt.Fprintf(&b, "by port %d: %s\n", f.port, decode(f.bytes))
+	}
+	return b.String()
+}
+
+// decode is gopacket's view of a frame, and its beginning in hex.
+func decode(b []byte) string {
+	var s strings.Builder
+	fmt.Fprintf(&s, "%d bytes %x", len(b), b[:min(len(b), 120)])
+	for _, l := range gopacket.NewPacket(b, layers.LayerTypeEthernet, gopacket.NoCopy).Layers() {
+		text := gopacket.LayerString(l)
+		fmt.Fprintf(&s, "\n    %s", text[:min(len(text), 400)])
+	}
+	return s.String()
+}
+
+func check(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
