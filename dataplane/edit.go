@@ -27,6 +27,7 @@ func (p *Plane) AddService(c conf.Service) error {
 	r.service = s
 	s.rules.Store(r)
 	p.services[c.Key] = s
+	p.stats.begin(s.ID)
 	p.order = append(p.order, s)
 	return nil
 }

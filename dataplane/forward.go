@@ -57,6 +57,9 @@ func (w *Worker) forward(f *packet.Frame, a *action) (Verdict, Reason) {
 	case conf.Tunnel:
 		return w.tunnel(f, &tunnel, rt)
 	}
+	if int(a.method) >= len(methodReason) {
+		return Drop, NotEncapsulated
+	}
 	return w.emit(f, rt, to, methodReason[a.method])
 }
 

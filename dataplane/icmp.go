@@ -18,7 +18,7 @@ func (w *Worker) icmp(f *packet.Frame) (Verdict, Reason, bool) {
 	case f.IsICMPError():
 		v, r := w.icmpError(f)
 		return v, r, true
-	case code == 0 && (typ == 8 && !f.Flow.V6 || typ == 128 && f.Flow.V6) && w.plane.echo && w.table.ours(f):
+	case code == 0 && (typ == 8 && !f.Flow.V6 || typ == 128 && f.Flow.V6) && w.plane.echo && w.table.ours(f) && !w.hosts(f.Flow.Dst):
 		rt := w.route(f.Flow.Src)
 		if rt == nil || rt.kind != Unicast {
 			return Drop, NoRoute, true
@@ -124,7 +124,9 @@ func (w *Worker) errorToServer(f *packet.Frame, q *quote) (Verdict, Reason) {
 	}
 	w.countIn(a.server, f)
 	a.quote = q
-	return w.forward(f, &a)
+	v, why := w.forward(f, &a)
+	w.release(&a)
+	return v, why
 }
 
 // tunnelError handles an error about a tunnel packet that the director made: the client
@@ -220,4 +222,10 @@ func (w *Worker) countOut(s *Server, f *packet.Frame) {
 		k.OutPkts++
 		k.OutBytes += uint64(f.IPLen())
 	}
+}
+
+// hosts reports whether an address is the host's own, which then answers for it itself.
+func (w *Worker) hosts(a packet.Addr) bool {
+	rt := w.route(a)
+	return rt != nil && rt.kind == ToHost
 }

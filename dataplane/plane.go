@@ -10,6 +10,7 @@ import (
 	"github.com/dirigo-lb/dirigo/conf"
 	"github.com/dirigo-lb/dirigo/conntrack"
 	"github.com/dirigo-lb/dirigo/packet"
+	"github.com/dirigo-lb/dirigo/sched"
 )
 
 // Plane is the data plane as its one writer sees it: services and servers are changed
@@ -74,6 +75,7 @@ func New(cfg Config) (*Plane, error) {
 		return nil, err
 	}
 	p.engine = conntrack.NewEngine(p.conns)
+	p.dropper.OnePacket = p.onePacket
 	p.table.Store(&Table{hostPort: -1, timeouts: p.timeouts, sysctl: p.sysctl})
 	return p, nil
 }
@@ -112,6 +114,16 @@ func (p *Plane) SetSysctl(s conf.Sysctl) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.sysctl = s
+	for _, svc := range p.order {
+		r := svc.rules.Load()
+		if e, ok := r.sched.(sched.Expirer); ok {
+			if r.schedName == "lblcr" {
+				e.SetExpiration(s.LBLCRExpiration)
+			} else {
+				e.SetExpiration(s.LBLCExpiration)
+			}
+		}
+	}
 	p.defend()
 }
 
@@ -136,4 +148,10 @@ func (p *Plane) SetMarks(m []conf.Mark) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.marks = slices.Clone(m)
+}
+
+// onePacket reports whether a server's service schedules every packet anew.
+func (p *Plane) onePacket(server uint32) bool {
+	s := (*p.servers.Load())[server]
+	return s.service.Load().rules.Load().onePacket
 }

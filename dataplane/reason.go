@@ -72,14 +72,10 @@ const (
 	TTLExceeded          // the sender is told
 	TooBig               // with DF; the sender is told
 	NoRoute              // the sender is told host unreachable
-	Unroutable           // the route says blackhole, unreachable or prohibit
 	NoHostPort           // a local server, and no port leads to the host
 	TunnelTooSmall       // the tunnel's MTU is below the family's least
 	NotEncapsulated      // no headroom or a method that cannot carry this family
-	NeighborFailed       // the next hop does not answer; or its queue is full
-	TransmitFailed       // the port took no more
 	NotSegmented         // a super-frame of a kind that cannot be split
-	Loop                 // the frame would leave as it came in: same addresses, same port
 	Reasons              // their number
 )
 
@@ -93,10 +89,9 @@ var reasonNames = [Reasons]string{
 	BadIPChecksum: "bad_ip_checksum", ShortTransport: "short_transport", BadTransport: "bad_transport",
 	FragmentRefused: "fragment_refused", FragmentHeld: "fragment_held", ICMPError: "icmp_error",
 	NoDestination: "no_dest", PortMismatch: "port_mismatch", ServerGone: "server_gone", TableFull: "table_full",
-	TTLExceeded: "ttl_exceeded", TooBig: "too_big", NoRoute: "no_route", Unroutable: "unroutable",
+	TTLExceeded: "ttl_exceeded", TooBig: "too_big", NoRoute: "no_route",
 	NoHostPort: "no_host_port", TunnelTooSmall: "tunnel_too_small", NotEncapsulated: "not_encapsulated",
-	NeighborFailed: "neighbor_failed", TransmitFailed: "transmit_failed", NotSegmented: "not_segmented",
-	Loop: "loop",
+	NotSegmented: "not_segmented",
 }
 
 func (r Reason) String() string { return reasonNames[r] }

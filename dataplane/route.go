@@ -57,7 +57,9 @@ func compileRoutes(rs []Route, ports []Link) (t routeTable) {
 			kind: r.Kind, via: packet.AddrFrom(r.Via), onLink: !r.Via.IsValid(),
 			port: uint16(r.Port), src: packet.AddrFrom(r.Src), mtu: uint32(r.MTU),
 		}
-		if c.mtu == 0 && r.Kind == Unicast {
+		if r.Kind == Unicast && (r.Port < 0 || r.Port >= len(ports)) {
+			c.kind, c.port = Unreachable, 0
+		} else if c.mtu == 0 && r.Kind == Unicast {
 			c.mtu = uint32(ports[r.Port].MTU)
 		}
 		p := newPrefix(r.Dest)

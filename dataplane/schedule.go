@@ -83,10 +83,10 @@ func (w *Worker) connect(f *packet.Frame, fl *packet.Flow, icmp bool, rules *ser
 	}
 	if rules.onePacket && fl.Proto == packet.UDP {
 		// Bound only while it passes: nothing to look up later, nothing to expire.
-		k := w.count.at(server.ID)
-		k.Conns++
-		k.InPkts++
-		k.InBytes += uint64(f.IPLen())
+		w.count.at(server.ID).Conns++
+		if !icmp { // errors are counted where they are sent on
+			w.countIn(server, f)
+		}
 		server.bind(&c)
 		server.unbind(&c)
 		parent.release(w)
@@ -102,7 +102,9 @@ func (w *Worker) connect(f *packet.Frame, fl *packet.Flow, icmp bool, rules *ser
 		// this one replaces: that one's time is over).
 		e := s.At(ref)
 		server = w.serverOf(e)
-		w.fromClient(s, ref, e, f, server)
+		if !icmp {
+			w.fromClient(s, ref, e, f, server)
+		}
 		return w.actionOf(e, server), Pass, noReason
 	}
 	ref, err := s.Insert(h, &c, parent.ref, w.tick)

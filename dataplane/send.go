@@ -23,7 +23,7 @@ func (w *Worker) send(f *packet.Frame, port uint16, hop packet.Addr, reason Reas
 		if f.L2 {
 			f.StripEthernet()
 		}
-		w.queue(f, port, reason)
+		w.queue(f, port)
 		return Send, reason
 	}
 	mac, known := w.hops.lookup(w, port, hop)
@@ -35,7 +35,7 @@ func (w *Worker) send(f *packet.Frame, port uint16, hop packet.Addr, reason Reas
 	if !known {
 		return w.resolve(f, port, hop)
 	}
-	w.queue(f, port, reason)
+	w.queue(f, port)
 	return Send, reason
 }
 
@@ -71,7 +71,7 @@ func (w *Worker) sendOuts(outs []arp.Out) {
 		dst := w.arena.frame(packet.Headroom + len(o.Frame))
 		*dst = packet.Frame{Buf: dst.Buf, Start: packet.Headroom, End: packet.Headroom + uint32(len(o.Frame)), L2: true, Vnet: o.Vnet}
 		copy(dst.Buf[packet.Headroom:], o.Frame)
-		w.queue(dst, uint16(o.Port), Resolving)
+		w.queue(dst, uint16(o.Port))
 	}
 }
 

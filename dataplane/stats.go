@@ -88,9 +88,6 @@ type delta struct {
 func (s *stats) collect(ds []delta, reasons *[Reasons]uint64, ports []PortCounters, servers []*Server) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.services == nil {
-		s.services = map[uint32]*figures{}
-	}
 	for i := range ds {
 		d := &ds[i]
 		for int(d.server) >= len(s.servers) {
@@ -99,11 +96,9 @@ func (s *stats) collect(ds []delta, reasons *[Reasons]uint64, ports []PortCounte
 		s.servers[d.server].add(&d.Counter)
 		s.total.add(&d.Counter)
 		if srv := servers[d.server]; srv != nil {
-			id := srv.service.Load().ID
-			if s.services[id] == nil {
-				s.services[id] = &figures{}
+			if f := s.services[srv.service.Load().ID]; f != nil { // not deleted meanwhile
+				f.add(&d.Counter)
 			}
-			s.services[id].add(&d.Counter)
 		}
 	}
 	for i, n := range reasons {
@@ -112,6 +107,16 @@ func (s *stats) collect(ds []delta, reasons *[Reasons]uint64, ports []PortCounte
 	for i, n := range ports {
 		s.ports[i].add(&n)
 	}
+}
+
+// begin makes room for a service's figures.
+func (s *stats) begin(service uint32) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.services == nil {
+		s.services = map[uint32]*figures{}
+	}
+	s.services[service] = &figures{}
 }
 
 func (s *stats) forget(service uint32) {

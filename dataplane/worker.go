@@ -29,8 +29,8 @@ type Worker struct {
 	id     int
 	plane  *Plane
 	conns  *conntrack.Table
-	queues []Queue // by port
-	tx     []txList
+	queues []Queue           // by port
+	tx     [][]*packet.Frame // by port: what the end of the batch transmits
 
 	// the batch in hand
 	frames      [batch]packet.Frame
@@ -71,18 +71,12 @@ func (c *PortCounters) add(d *PortCounters) {
 	c.RxDropped += d.RxDropped
 }
 
-// txList is what waits to be transmitted by one port at the end of the batch.
-type txList struct {
-	frames  []*packet.Frame
-	reasons []Reason
-}
-
 // NewWorker makes a worker with its queue of each port, in the order of the
 // environment's ports. Workers are made before they run, and number themselves.
 func (p *Plane) NewWorker(queues []Queue) *Worker {
 	w := &Worker{
 		id: len(p.workers), plane: p, conns: p.conns, queues: queues,
-		tx: make([]txList, len(queues)), ports: make([]PortCounters, len(queues)),
+		tx: make([][]*packet.Frame, len(queues)), ports: make([]PortCounters, len(queues)),
 	}
 	for _, q := range queues {
 		if fd := q.FD(); fd >= 0 {
@@ -145,8 +139,8 @@ func (w *Worker) Turn() (frames, port int, err error) {
 		if n > 0 {
 			w.ports[p].RxFrames += uint64(n)
 			frames += n
-			if ferr := w.flush(); ferr != nil && err == nil {
-				port, err = p, ferr
+			if fp, ferr := w.flush(); ferr != nil && err == nil {
+				port, err = fp, ferr
 			}
 			q.Release()
 		}
@@ -174,7 +168,7 @@ func (w *Worker) timers() {
 		w.stepped = w.now
 		if outs := w.plane.neighbors.Step(w.now); len(outs) > 0 {
 			w.sendOuts(outs)
-			_ = w.flush()
+			_, _ = w.flush()
 		}
 	}
 	if w.now-w.handed >= EstimatePeriod {
@@ -184,36 +178,27 @@ func (w *Worker) timers() {
 }
 
 // queue adds a finished frame to a port's transmit list.
-func (w *Worker) queue(f *packet.Frame, port uint16, reason Reason) {
-	tx := &w.tx[port]
-	tx.frames = append(tx.frames, f)
-	tx.reasons = append(tx.reasons, reason)
-}
+func (w *Worker) queue(f *packet.Frame, port uint16) { w.tx[port] = append(w.tx[port], f) }
 
 // flush transmits what the batch has queued and takes the arena's frames back. What a
-// port does not take is moved from the reason it had to TransmitFailed.
-func (w *Worker) flush() (err error) {
-	for p := range w.tx {
-		tx := &w.tx[p]
-		if len(tx.frames) == 0 {
+// port does not take is lost and counted there. It returns the first error with its port.
+func (w *Worker) flush() (port int, err error) {
+	for p, frames := range w.tx {
+		if len(frames) == 0 {
 			continue
 		}
-		n, terr := w.queues[p].Transmit(tx.frames)
+		n, terr := w.queues[p].Transmit(frames)
 		if terr != nil && err == nil {
-			err = terr
+			port, err = p, terr
 		}
 		w.ports[p].TxFrames += uint64(n)
-		w.ports[p].TxLost += uint64(len(tx.frames) - n)
-		for _, r := range tx.reasons[n:] {
-			w.count.reasons[r]--
-			w.count.reasons[TransmitFailed]++
-		}
-		clear(tx.frames)
-		tx.frames, tx.reasons = tx.frames[:0], tx.reasons[:0]
+		w.ports[p].TxLost += uint64(len(frames) - n)
+		clear(frames)
+		w.tx[p] = frames[:0]
 	}
 	w.arena.reset()
 	w.reassembly.spare = nil
-	return err
+	return port, err
 }
 
 // HandOver gives what the worker counted to the plane, as happens by itself every
