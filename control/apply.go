@@ -1,6 +1,7 @@
 package control
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -37,6 +38,9 @@ func (d *Director) Reload() ([]conf.Change, error) {
 func (d *Director) take(next *conf.Config) ([]conf.Change, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.closed {
+		return nil, errors.New("nothing was changed: the director is stopping")
+	}
 	changes := conf.Diff(d.cfg, next)
 	var restart []string
 	for _, c := range changes {
@@ -47,6 +51,7 @@ func (d *Director) take(next *conf.Config) ([]conf.Change, error) {
 	if len(restart) > 0 {
 		return nil, fmt.Errorf("nothing was changed: a restart is needed to %s", strings.Join(restart, "; to "))
 	}
+	next.Ports = d.cfg.Ports // the same, and in the order they were opened in
 	// The host is kept off what comes before it comes, and let back after what goes has gone.
 	both := *next
 	both.Services = append(append([]conf.Service(nil), next.Services...), d.cfg.Services...)
@@ -58,8 +63,8 @@ func (d *Director) take(next *conf.Config) ([]conf.Change, error) {
 	}
 	for i, c := range changes {
 		if err := d.do(c); err != nil {
-			// Validated before, so this is a fault of the program: say how far it came.
-			return changes[:i], fmt.Errorf("change %d of %d, %v: %w", i+1, len(changes), c, err)
+			// Validated before, so this is a fault of the program. Go back to what was.
+			return nil, errors.Join(fmt.Errorf("nothing was changed: %v: %w", c, err), d.undo(changes[:i]))
 		}
 	}
 	d.cfg = next
@@ -67,6 +72,20 @@ func (d *Director) take(next *conf.Config) ([]conf.Change, error) {
 	d.publish(next)
 	d.updateHost(next)
 	return changes, nil
+}
+
+// undo makes the changes that lead from the present state, with those already made, back
+// to it.
+func (d *Director) undo(made []conf.Change) error {
+	applied, err := conf.Apply(d.cfg, made)
+	if err != nil {
+		return fmt.Errorf("going back: %w", err)
+	}
+	for _, c := range conf.Diff(applied, d.cfg) {
+		err = errors.Join(err, d.do(c))
+	}
+	d.plane.Publish()
+	return err
 }
 
 // do makes one change in the data plane. What is not about services follows from the

@@ -46,6 +46,8 @@ type Director struct {
 	guarded []string
 	local   *host.Local // nil: no port leads to the host
 	socket  net.Listener
+	lock    net.Listener // says that a director of this name runs here
+	faults  faults
 
 	mu        sync.Mutex // guards what follows: there is one writer at a time
 	cfg       *conf.Config
@@ -53,6 +55,7 @@ type Director struct {
 	reloadErr error
 	reloaded  time.Time
 	lingering int // removed servers that the guard still covers
+	closed    bool
 }
 
 // New opens the ports of cfg and installs what the host needs; nothing passes before
@@ -70,6 +73,9 @@ func New(cfg *conf.Config, opt Options) (d *Director, err error) {
 	// First, for it is what only one director can have: another one's guard and policy
 	// rules are not touched. Requests wait until Run serves them.
 	if d.socket, err = listen(cfg.Director.Control); err != nil {
+		return d, err
+	}
+	if d.lock, err = lockName(cfg.Director.Name); err != nil {
 		return d, err
 	}
 	workers := cfg.Director.Workers
@@ -91,12 +97,12 @@ func New(cfg *conf.Config, opt Options) (d *Director, err error) {
 	if d.view, err = host.Read(d.portNames(conf.AFPacket)); err != nil {
 		return d, fmt.Errorf("read the host's routes: %w", err)
 	}
+	d.configure(cfg)
 	for _, s := range cfg.Services {
 		if err = d.addService(s); err != nil {
 			return d, err
 		}
 	}
-	d.configure(cfg)
 	if err = d.installHost(cfg); err != nil {
 		return d, err
 	}
@@ -173,17 +179,22 @@ func (d *Director) installHost(cfg *conf.Config) error {
 			return fmt.Errorf("guard: %w", err)
 		}
 	}
-	name := cfg.Director.HostPort
-	if tuns := d.portNames(conf.TUN); name == "" && len(tuns) > 0 {
-		name = tuns[0]
-	}
-	if name != "" {
+	if name := d.hostPort(cfg); name != "" {
 		d.local = host.NewLocal(cfg.Director.Name, name)
 		if err := d.local.Install(d.localServers(cfg)); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// hostPort is the name of the port that leads to the host: the one the file names, or,
+// where there are TUN ports only, the first of them.
+func (d *Director) hostPort(cfg *conf.Config) string {
+	if tuns := d.portNames(conf.TUN); cfg.Director.HostPort == "" && len(tuns) == len(cfg.Ports) {
+		return tuns[0]
+	}
+	return cfg.Director.HostPort
 }
 
 // guardRules are the frames to keep from the host: those of the desired state, and
@@ -234,7 +245,7 @@ func (d *Director) Run(ctx context.Context, reload <-chan os.Signal) error {
 	g.Go(func() error { return d.serve(ctx, d.socket) })
 	g.Go(func() error { return d.housekeep(ctx, reload) })
 	if d.cfg.Director.FollowRoutes {
-		g.Go(func() error { return host.Follow(ctx, d.portNames(conf.AFPacket), d.routesChanged) })
+		g.Go(func() error { return d.follow(ctx) })
 	}
 	d.log.Info("director runs", "workers", len(d.workers), "ports", len(d.links), "services", len(d.cfg.Services), "control", d.cfg.Director.Control)
 	err := g.Wait()
@@ -247,13 +258,67 @@ func wait(fds []int, timeout time.Duration) error {
 	return err
 }
 
-// portFailed is told of a queue's error. A link that is down comes up again; anything
-// else is logged too, and the worker goes on with its other ports.
+// follow takes the host's routes over as they change. A host that cannot be read for a
+// moment (a dump interrupted again and again) is asked again; the last view stays.
+func (d *Director) follow(ctx context.Context) error {
+	for {
+		err := host.Follow(ctx, d.portNames(conf.AFPacket), d.routesChanged)
+		if err == nil || ctx.Err() != nil {
+			return nil
+		}
+		d.log.Error("routes are not followed", "err", err)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(time.Second):
+		}
+	}
+}
+
+// guardLost reports whether someone flushed the guard's table, as reloading a firewall does.
+func (d *Director) guardLost() bool {
+	_, err := d.guard.Stats()
+	return errors.Is(err, host.ErrGone)
+}
+
+// lockName holds the director's name while it runs, by an abstract socket, which every
+// network namespace has for itself as it has its own guard: two directors of one name
+// would take each other's guard away.
+func lockName(name string) (net.Listener, error) {
+	l, err := net.Listen("unix", "@dirigo/"+name)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return nil, fmt.Errorf("another director named %q runs here: give one of them another name in [director]", name)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("lock the name %q: %w", name, err)
+	}
+	return l, nil
+}
+
+// faults remembers when each port's trouble was last told, so that a port that is down
+// fills no log.
+type faults struct {
+	mu   sync.Mutex
+	told map[int]time.Time
+}
+
+// faultPause is how long a port's trouble is not told again.
+const faultPause = 10 * time.Second
+
+// portFailed is told of a queue's error. A link that is down comes up again, and the
+// worker goes on with its other ports meanwhile.
 func (d *Director) portFailed(port int, err error) error {
-	time.Sleep(10 * time.Millisecond) // poll would return at once: the socket has an error to report
+	d.faults.mu.Lock()
+	defer d.faults.mu.Unlock()
+	if time.Since(d.faults.told[port]) < faultPause {
+		return nil
+	}
+	if d.faults.told == nil {
+		d.faults.told = map[int]time.Time{}
+	}
+	d.faults.told[port] = time.Now()
 	if errors.Is(err, syscall.ENETDOWN) {
 		d.log.Warn("link is down", "port", d.links[port].Name)
-		time.Sleep(500 * time.Millisecond)
 		return nil
 	}
 	d.log.Error("port failed", "port", d.links[port].Name, "err", err)
@@ -277,7 +342,7 @@ func (d *Director) housekeep(ctx context.Context, reload <-chan os.Signal) error
 		case <-second.C:
 			d.plane.Housekeep()
 			d.mu.Lock()
-			if d.guard != nil && len(d.plane.Lingering()) != d.lingering {
+			if d.guard != nil && (len(d.plane.Lingering()) != d.lingering || d.guardLost()) {
 				d.updateHost(d.cfg)
 			}
 			d.mu.Unlock()
@@ -287,6 +352,9 @@ func (d *Director) housekeep(ctx context.Context, reload <-chan os.Signal) error
 
 // Close takes down what New and Run put up. It is safe to call twice.
 func (d *Director) Close() (err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.closed = true
 	for _, qs := range d.queues {
 		for _, q := range qs {
 			err = errors.Join(err, q.Close())
@@ -310,6 +378,10 @@ func (d *Director) Close() (err error) {
 			err = errors.Join(err, e)
 		}
 		d.socket = nil
+	}
+	if d.lock != nil { // last of all: until now a successor would have lost its guard to us
+		err = errors.Join(err, d.lock.Close())
+		d.lock = nil
 	}
 	return err
 }

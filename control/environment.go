@@ -14,7 +14,7 @@ import (
 // environment says what the data plane knows of ports and routes: those of the file
 // first, then the host's.
 func (d *Director) environment(cfg *conf.Config) dataplane.Environment {
-	env := dataplane.Environment{HostPort: d.portIndex(cfg.Director.HostPort)}
+	env := dataplane.Environment{HostPort: d.portIndex(d.hostPort(cfg))}
 	follow := cfg.Director.FollowRoutes
 	for i, p := range cfg.Ports {
 		link := d.links[i]
@@ -34,7 +34,7 @@ func (d *Director) environment(cfg *conf.Config) dataplane.Environment {
 	}
 	for _, r := range cfg.Routes {
 		env.Routes = append(env.Routes, dataplane.Route{
-			Dest: r.Dest, Via: r.Via, Port: d.portIndex(r.Port), Src: r.Src, MTU: r.MTU,
+			Dest: r.Dest, Via: r.Via, Port: d.routePort(&r, env.Ports), Src: r.Src, MTU: r.MTU,
 		})
 	}
 	for _, a := range d.view.Local {
@@ -70,6 +70,17 @@ func (d *Director) hostRoute(r *host.Route) dataplane.Route {
 		out.Kind, out.Port = dataplane.Unreachable, 0
 	}
 	return out
+}
+
+// routePort is the port of a route in the file: the one it names, else the one on whose
+// subnet its next hop is.
+func (d *Director) routePort(r *conf.Route, ports []dataplane.PortEnv) int {
+	if r.Port != "" {
+		return d.portIndex(r.Port)
+	}
+	return slices.IndexFunc(ports, func(p dataplane.PortEnv) bool {
+		return slices.ContainsFunc(p.Addresses, func(a netip.Prefix) bool { return a.Contains(r.Via) })
+	})
 }
 
 // portIndex is the number of a port by name, -1 for none.
@@ -140,8 +151,7 @@ func (d *Director) foreign(ps []netip.Prefix) bool {
 	return !slices.ContainsFunc(ps, func(p netip.Prefix) bool { return slices.Contains(d.view.Local, p.Addr()) })
 }
 
-// vips are the addresses of all services, each once, in order, but for those the host
-// itself has: those it answers for.
+// vips are the addresses of all services, each once, in order.
 func vips(cfg *conf.Config) (list []netip.Addr) {
 	seen := map[netip.Addr]bool{}
 	for _, s := range cfg.Services {

@@ -94,6 +94,9 @@ func each(open func() (*pcap.Reader, io.Closer, error), f func(*pcap.Record) err
 		if errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
 			return nil
 		}
+		if errors.Is(err, io.ErrUnexpectedEOF) { // cut off in the middle of a frame: the frames before it count
+			return nil
+		}
 		if err != nil {
 			return err
 		}
@@ -260,6 +263,9 @@ func (r *replay) frame(rec *pcap.Record, s *scan) error {
 	// never goes back.
 	for at := max(r.now, time.Hour+rec.Time.Sub(r.first)); ; {
 		r.now = min(at, r.now+time.Second)
+		if r.plane.Conns().Len() == 0 { // nothing is due on the way
+			r.now = at
+		}
 		r.at = r.first.Add(r.now - time.Hour)
 		r.plane.Conns().Advance(conntrack.TickOf(r.now), 0, 1)
 		r.plane.Housekeep()

@@ -24,8 +24,13 @@ func listen(path string) (net.Listener, error) {
 		c.Close()
 		return nil, fmt.Errorf("control socket %s: another director serves it", path)
 	}
-	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("control socket: remove leftover: %w", err)
+	if st, err := os.Lstat(path); err == nil {
+		if st.Mode()&os.ModeSocket == 0 {
+			return nil, fmt.Errorf("control socket %s: there is a file of another kind, which is left alone", path)
+		}
+		if err := os.Remove(path); err != nil {
+			return nil, fmt.Errorf("control socket: remove leftover: %w", err)
+		}
 	}
 	l, err := net.Listen("unix", path)
 	if err != nil {
@@ -57,12 +62,22 @@ func (d *Director) serve(ctx context.Context, l net.Listener) error {
 		}
 		reply(w, r)
 	})
-	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
-	stop := context.AfterFunc(ctx, func() { srv.Close() })
+	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, BaseContext: func(net.Listener) context.Context { return ctx }}
+	ended := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(ended)
+		// Answers under way read what is taken down next.
+		patience, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		if srv.Shutdown(patience) != nil {
+			srv.Close()
+		}
+	})
 	defer stop()
 	if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("control socket: %w", err)
 	}
+	<-ended
 	return nil
 }
 
@@ -83,5 +98,5 @@ func reply(w http.ResponseWriter, v any) {
 func (d *Director) connections(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/x-ndjson")
 	e := json.NewEncoder(w)
-	d.plane.EachConn(func(c dataplane.Conn) bool { return e.Encode(connection(&c)) == nil })
+	d.plane.EachConn(func(c dataplane.Conn) bool { return r.Context().Err() == nil && e.Encode(connection(&c)) == nil })
 }

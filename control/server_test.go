@@ -1,16 +1,21 @@
 package control
 
 import (
+	"context"
 	"errors"
 	"io"
 	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/dirigo-lb/dirigo/arp"
 	"github.com/dirigo-lb/dirigo/conf"
+	"github.com/dirigo-lb/dirigo/dataplane"
 )
 
 // Two directors of one name share the guard's table: the second must be refused before
@@ -48,5 +53,45 @@ func TestNewLeavesNoSocketAfterAnError(t *testing.T) {
 	}
 	if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the control socket: %v", err)
+	}
+}
+
+// What answers under way read is taken down when serve has returned: it has to wait.
+func TestServeWaitsForAnswersUnderWay(t *testing.T) {
+	l, err := listen(filepath.Join(t.TempDir(), "control.sock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	plane, err := dataplane.New(dataplane.Config{MaxConnections: 16, Clock: func() time.Duration { return time.Hour }, Neighbors: arp.New(arp.Config{})})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer plane.Conns().Close()
+	d := &Director{cfg: conf.Default(), plane: plane}
+	d.mu.Lock() // the answer waits for it
+	ctx, cancel := context.WithCancel(t.Context())
+	served, answered := make(chan error, 1), make(chan error, 1)
+	go func() { served <- d.serve(ctx, l) }()
+	go func() {
+		var s Status
+		answered <- NewClient(l.Addr().String()).Get("/v1/status", &s)
+	}()
+	for connected := false; !connected; { // until the request is in the handler
+		buf := make([]byte, 1<<16)
+		connected = strings.Contains(string(buf[:runtime.Stack(buf, true)]), "control.(*Director).Status(")
+	}
+	cancel()
+	select {
+	case err := <-served:
+		t.Errorf("serve returned, %v, before the answer was given", err)
+		served <- err
+	case <-time.After(50 * time.Millisecond):
+	}
+	d.mu.Unlock()
+	if err := <-answered; err != nil {
+		t.Errorf("the answer: %v", err)
+	}
+	if err := <-served; err != nil {
+		t.Errorf("serve: %v", err)
 	}
 }
