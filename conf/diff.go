@@ -95,7 +95,7 @@ func diffService(was, is Service) (changes []Change) {
 		d.canonical()
 		old[d.ID()] = d
 	}
-	var added []Change
+	var raised, added []Change
 	kept := make(map[ServerID]bool, len(is.Servers))
 	for _, d := range is.Servers {
 		o, both := old[d.ID()]
@@ -103,6 +103,8 @@ func diffService(was, is Service) (changes []Change) {
 		switch {
 		case !both:
 			added = append(added, AddServer{is.Key, d})
+		case o.Weight < d.Weight:
+			raised = append(raised, EditServer{is.Key, d, &o})
 		case o != d:
 			changes = append(changes, EditServer{is.Key, d, &o})
 		}
@@ -119,7 +121,9 @@ func diffService(was, is Service) (changes []Change) {
 	if !sameDefinition(&was, &is) {
 		edit = append(edit, EditService{is, &was})
 	}
-	return slices.Concat(gone, changes, edit, added)
+	// Each change counts at once: what takes load comes before what gives it up, so that
+	// clients never find a service without servers.
+	return slices.Concat(edit, raised, added, changes, gone)
 }
 
 // sameDefinition compares two canonical services without their servers.

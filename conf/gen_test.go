@@ -193,7 +193,7 @@ func genService(t *rapid.T) Service {
 func genServer(t *rapid.T, key ServiceKey) Server {
 	d := Server{
 		Name:    rapid.SampledFrom([]string{"", "", "rs1", "rs\"2"}).Draw(t, "name"),
-		Forward: rapid.SampledFrom([]Forward{NAT, DR, Tunnel, FullNAT, Local}).Draw(t, "forward"),
+		Forward: rapid.SampledFrom([]Forward{NAT, DR, Tunnel, Local}).Draw(t, "forward"),
 		Weight:  rapid.SampledFrom([]int{0, 1, 1, 2, 1<<31 - 1}).Draw(t, "weight"),
 		Upper:   rapid.SampledFrom([]int{0, 0, 10, 1<<31 - 1}).Draw(t, "upper"),
 	}
@@ -209,7 +209,7 @@ func genServer(t *rapid.T, key ServiceKey) Server {
 		d.Addr = netip.AddrFrom4([4]byte{192, 168, 2, byte(host)})
 	}
 	d.Port = key.Port
-	if d.Forward == NAT || d.Forward == FullNAT || key.Fwmark != 0 {
+	if d.Forward == NAT || key.Fwmark != 0 {
 		d.Port = rapid.SampledFrom([]uint16{key.Port, 0, 8080}).Draw(t, "port")
 	}
 	if d.Forward == Tunnel {

@@ -53,6 +53,9 @@ func (p *problems) checkService(path string, s *Service, owners map[netip.Addr]s
 	if !slices.Contains(schedulers, s.Scheduler) {
 		p.addKind(ErrNoScheduler, join(path, "scheduler"), "%q is not a scheduler; %s", s.Scheduler, oneOf(schedulers))
 	}
+	if s.Scheduler == "mh" && len(s.Servers) > mhSlots {
+		p.add(join(path, "scheduler"), "\"mh\" spreads at most %d servers, and there are %d; choose another scheduler", mhSlots, len(s.Servers))
+	}
 	if s.SchedFlags&^(SchedFlag1|SchedFlag2|SchedFlag3) != 0 {
 		p.add(join(path, "flags"), "has bits %#x; there are three flags, bits 0x7", s.SchedFlags)
 	}
@@ -129,6 +132,10 @@ func (p *problems) checkPersistence(path string, s *Service) {
 	}
 }
 
+// mhSlots is the size of mh's table (ip_vs_mh.c, primes[] at its default): with more
+// servers than slots the kernel does not build one.
+const mhSlots = 4093
+
 // checkServer notes every rule a server of the service key breaks by itself.
 func (p *problems) checkServer(path string, d *Server, key ServiceKey) {
 	p.checkName(path, d.Name)
@@ -139,6 +146,8 @@ func (p *problems) checkServer(path string, d *Server, key ServiceKey) {
 		p.add(join(path, "forward"), "is missing, for the service and for this server; %s", oneOf(forwards.words()))
 	case !known:
 		p.add(join(path, "forward"), "is %v; %s", d.Forward, oneOf(forwards.words()))
+	case d.Forward == FullNAT:
+		p.add(join(path, "forward"), "\"fullnat\" is not part of this version: it needs local addresses, which cannot be written yet; write nat, dr, tun or local")
 	}
 	if d.Forward == Tunnel {
 		p.checkTunnel(join(path, "tunnel"), d)

@@ -1,9 +1,5 @@
 package conf
 
-// mhSlots is the size of mh's table (ip_vs_mh.c, primes[] at its default): with more
-// servers than slots the kernel does not build one.
-const mhSlots = 4093
-
 // wholeMark is the mask of a rule that sets every bit.
 const wholeMark = 1<<32 - 1
 
@@ -53,9 +49,6 @@ func (c *Config) onLink(r *Route) bool {
 func (p *problems) warnService(path string, s *Service, cfg *Config) {
 	if len(s.Servers) == 0 {
 		p.add(path, "has no server, so every client is refused")
-	}
-	if len(s.Servers) > mhSlots && s.Scheduler == "mh" {
-		p.add(join(path, "scheduler"), "mh places at most %d servers; there are %d", mhSlots, len(s.Servers))
 	}
 	if s.SchedFlags != 0 && s.Scheduler != "sh" && s.Scheduler != "mh" {
 		p.add(join(path, "flags"), "have no effect on %s; sh and mh have flags", s.Scheduler)

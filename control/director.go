@@ -86,6 +86,7 @@ func New(cfg *conf.Config, opt Options) (d *Director, err error) {
 		MaxConnections: cfg.Conntrack.MaxConnections,
 		Clock:          func() time.Duration { return time.Since(d.started) + time.Hour }, // never near zero
 		Available:      availablePages,
+		ICMPRate:       1000, // the kernel's icmp_msgs_per_sec
 		Neighbors:      arp.New(arp.Config{Announcements: announcements(cfg.Director.Announce)}),
 	})
 	if err != nil {

@@ -1,6 +1,8 @@
 package dataplane
 
 import (
+	"time"
+
 	"github.com/dirigo-lb/dirigo/conf"
 	"github.com/dirigo-lb/dirigo/packet"
 )
@@ -36,6 +38,9 @@ func (w *Worker) sendICMP(f *packet.Frame, src packet.Addr, kind icmpKind, rest 
 // sendICMPError makes an ICMP error about f from src and sends it to f's source, routed
 // like any packet of the director's own.
 func (w *Worker) sendICMPError(f *packet.Frame, src packet.Addr, typ, code uint8, rest uint32) {
+	if !w.mayTell() {
+		return
+	}
 	rt := w.route(f.Flow.Src)
 	if rt == nil || rt.kind != Unicast {
 		return
@@ -58,3 +63,24 @@ func (w *Worker) sendICMPError(f *packet.Frame, src packet.Addr, typ, code uint8
 	}
 	w.emit(out, rt, out.Flow.Dst, ForwardReply)
 }
+
+// mayTell limits the errors the director makes, so that forged packets cannot make it
+// flood whom they name: so many a second and a short burst, shared evenly by the workers
+// (sysctls icmp_msgs_per_sec and icmp_msgs_burst).
+func (w *Worker) mayTell() bool {
+	rate := w.plane.icmpRate
+	if rate == 0 {
+		return true
+	}
+	share := max(time.Duration(len(w.plane.workers))*time.Second/time.Duration(rate), 1) // time to earn one
+	w.icmpCredit = min(w.icmpCredit+w.now-w.icmpSince, icmpBurst*share)
+	w.icmpSince = w.now
+	if w.icmpCredit < share {
+		return false
+	}
+	w.icmpCredit -= share
+	return true
+}
+
+// icmpBurst is how many errors may be made at once.
+const icmpBurst = 50

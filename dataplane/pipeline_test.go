@@ -296,3 +296,24 @@ func TestSuperFrames(t *testing.T) {
 		t.Errorf("%d bytes arrived in segments, want the %d sent", len(got), len(super.Payload))
 	}
 }
+
+// Forged packets cannot make the director flood whom they name.
+func TestICMPErrorsAreLimited(t *testing.T) {
+	g := newRigRate(t, 1, 1000)
+	g.serve(packet.TCP, 80, "rr") // no server: port unreachable for each SYN
+	sent := 0
+	for i := range 5000 { // in one instant
+		sent += len(g.rx(0, 0, tcp(client, uint16(1024+i), packet.SYN).Frame(), packet.Vnet{}))
+	}
+	if sent != 50 {
+		t.Errorf("%d errors at once, want the burst of 50", sent)
+	}
+	g.now += 10 * time.Millisecond
+	sent = 0
+	for i := range 100 {
+		sent += len(g.rx(0, 0, tcp(client, uint16(1024+i), packet.SYN).Frame(), packet.Vnet{}))
+	}
+	if sent != 10 {
+		t.Errorf("%d errors after 10 ms, want 10 more", sent)
+	}
+}

@@ -22,6 +22,7 @@ type Plane struct {
 	defence   conntrack.Defence
 	ftp       ftpTable
 	available func() int
+	icmpRate  int
 	neighbors *arp.Cache
 	clock     Clock
 	random    func(n uint64) uint64 // for twos; nil: the scheduler's own
@@ -55,6 +56,7 @@ type Config struct {
 	Random         func(n uint64) uint64 // uniform in [0, n), for twos; nil: random
 	Neighbors      *arp.Cache
 	Available      func() int // free and buffer memory in pages of 4 KiB, for the defences; nil: plenty
+	ICMPRate       int        // ICMP errors the director makes in a second; 0: no limit
 	// Resolver, if set, gives the link address of every next hop, and the neighbour cache is
 	// not asked. It makes a replay: workers then also share one counter of outer IP ids.
 	Resolver func(packet.Addr) packet.MAC
@@ -63,7 +65,7 @@ type Config struct {
 
 // New makes a data plane without ports, services or workers.
 func New(cfg Config) (*Plane, error) {
-	p := &Plane{clock: cfg.Clock, random: cfg.Random, neighbors: cfg.Neighbors, echo: !cfg.NoEcho, resolver: cfg.Resolver, available: cfg.Available, services: map[conf.ServiceKey]*Service{}}
+	p := &Plane{clock: cfg.Clock, random: cfg.Random, neighbors: cfg.Neighbors, echo: !cfg.NoEcho, resolver: cfg.Resolver, available: cfg.Available, icmpRate: cfg.ICMPRate, services: map[conf.ServiceKey]*Service{}}
 	p.servers.Store(&[]*Server{})
 	p.timeouts = conntrack.DefaultTimeouts()
 	p.sysctl = conf.Sysctl{ConnReuseMode: 1, PMTUDisc: true, AmDroprate: 10, Amemthresh: 1024,

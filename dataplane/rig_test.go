@@ -48,11 +48,13 @@ func hostMAC(port int, a packet.Addr) packet.MAC {
 	return packet.MAC{2, 0, 0, 0, byte(port + 1), a[15]}
 }
 
-func newRig(tb testing.TB, workers int) *rig {
+func newRig(tb testing.TB, workers int) *rig { return newRigRate(tb, workers, 0) }
+
+func newRigRate(tb testing.TB, workers, icmpRate int) *rig {
 	tb.Helper()
 	g := &rig{tb: tb, now: time.Hour}
 	cache := arp.New(arp.Config{Announcements: -1})
-	p, err := dataplane.New(dataplane.Config{MaxConnections: 100_000, Clock: func() time.Duration { return g.now }, Neighbors: cache})
+	p, err := dataplane.New(dataplane.Config{MaxConnections: 100_000, Clock: func() time.Duration { return g.now }, Neighbors: cache, ICMPRate: icmpRate})
 	if err != nil {
 		tb.Fatal(err)
 	}

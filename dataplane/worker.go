@@ -45,7 +45,9 @@ type Worker struct {
 	frag        encap.Fragmenter
 	reassembly  reassembly
 	request     sched.Request
-	ipID        *uint16 // identification of the last outer header
+	ipID        *uint16       // identification of the last outer header
+	icmpCredit  time.Duration // see mayTell
+	icmpSince   time.Duration
 
 	count    counters
 	handed   time.Duration // when count was last handed over
