@@ -31,9 +31,6 @@ func (w *Worker) forward(f *packet.Frame, a *action) (Verdict, Reason) {
 		}
 		tunnel.Src, tunnel.PMTUDisc = w.table.source(rt, tunnel.V6), w.table.sysctl.PMTUDisc
 		mtu -= encap.Overhead(&tunnel)
-		if least := 68; mtu < least || tunnel.V6 && mtu < 1280 { // RFC 791; RFC 8200
-			return Drop, TunnelTooSmall
-		}
 	}
 	vip := f.Flow.Dst
 	if f.TTL <= 1 {
@@ -41,6 +38,9 @@ func (w *Worker) forward(f *packet.Frame, a *action) (Verdict, Reason) {
 		return Drop, TTLExceeded
 	}
 	encap.DecTTL(f)
+	if a.method == conf.Tunnel && (mtu < 68 || tunnel.V6 && mtu < 1280) { // RFC 791; RFC 8200
+		return Drop, TunnelTooSmall
+	}
 	recordRoute(f, vip)
 	if a.quote == nil && w.refusesSize(f, a.method, mtu) {
 		w.sendICMP(f, vip, icmpTooBig, uint32(mtu))

@@ -18,7 +18,7 @@ func (w *Worker) icmp(f *packet.Frame) (Verdict, Reason, bool) {
 	case f.IsICMPError():
 		v, r := w.icmpError(f)
 		return v, r, true
-	case code == 0 && (typ == 8 && !f.Flow.V6 || typ == 128 && f.Flow.V6) && w.plane.echo && w.table.ours(f) && !w.hosts(f.Flow.Dst):
+	case code == 0 && (typ == 8 && !f.Flow.V6 || typ == 128 && f.Flow.V6) && w.plane.echo && w.table.ours(f) && !w.hosts(f.Flow.Dst) && !sourceRouted(f):
 		rt := w.route(f.Flow.Src)
 		if rt == nil || rt.kind != Unicast {
 			return Drop, NoRoute, true
@@ -48,14 +48,14 @@ func (w *Worker) icmpError(f *packet.Frame) (Verdict, Reason) {
 	if !ok || !w.table.serves(f.Flow.V6) {
 		return Pass, ICMPError
 	}
-	if a, bound, ok := w.quotedToServer(&q); ok {
+	if a, bound, ok := w.quotedToServer(&q, true); ok {
 		return w.errorToClient(f, &q, &a, bound)
 	}
 	return w.errorToServer(f, &q)
 }
 
 // quotedToServer finds the connection whose client sent the quoted packet to a server.
-func (w *Worker) quotedToServer(q *quote) (a action, s *Server, ok bool) {
+func (w *Worker) quotedToServer(q *quote, explain bool) (a action, s *Server, ok bool) {
 	fl := &q.flow
 	sh, h := w.conns.Lock(fl.Proto, &fl.Src, fl.SrcPort, w.tick)
 	defer sh.Unlock()
@@ -64,7 +64,9 @@ func (w *Worker) quotedToServer(q *quote) (a action, s *Server, ok bool) {
 		return a, nil, false
 	}
 	c := sh.At(r)
-	w.explainConn(c)
+	if explain {
+		w.explainConn(c)
+	}
 	s = w.serverOf(c)
 	return action{addr: c.Virtual, port: c.VirtualPort, method: conf.Forward(c.Method()), server: s}, s, true
 }

@@ -57,7 +57,7 @@ func (w *Worker) sendICMPError(f *packet.Frame, src packet.Addr, typ, code uint8
 	// The director's own errors pass the hook for servers' answers too: one about a packet
 	// to a DR or tunnel server counts there (ip_vs_out at LOCAL_OUT).
 	if q, ok := quoted(out); ok {
-		if a, s, ok := w.quotedToServer(&q); ok && a.method != conf.NAT {
+		if a, s, ok := w.quotedToServer(&q, false); ok && a.method != conf.NAT {
 			w.countOut(s, out)
 		}
 	}

@@ -31,6 +31,9 @@ func (w *Worker) packet(f *packet.Frame) (Verdict, Reason) {
 	if !w.table.serves(f.Flow.V6) {
 		return Pass, NoService
 	}
+	if martian(f) {
+		return Drop, Martian
+	}
 	if sourceRouted(f) {
 		return Drop, SourceRouted
 	}
@@ -321,4 +324,18 @@ func resets(f *packet.Frame) bool {
 		return ok && chunk == packet.ChunkAbort
 	}
 	return false
+}
+
+// martian reports whether a frame's source can be nobody's on a link: the loopback net,
+// "this" net, a group or the broadcast (RFC 1812 section 5.3.7; martian_source in
+// ip_route_input_slow). What comes from the host itself, without Ethernet, may be.
+func martian(f *packet.Frame) bool {
+	if !f.L2 {
+		return false
+	}
+	a := &f.Flow.Src
+	if f.Flow.V6 {
+		return a[0] == 0xff || *a == packet.Addr{} || *a == packet.Addr{15: 1}
+	}
+	return a[12] == 127 || a[12] == 0 || a[12]&0xf0 == 0xe0 || *a == packet.AddrFrom4([4]byte{255, 255, 255, 255})
 }

@@ -63,6 +63,7 @@ const (
 	NotAnswered          // of such a connection: the server has not answered the client's SYN
 	NoCallID             // a SIP service, and a packet without a Call-ID
 	Defended             // a new connection, refused by the drop_packet defence
+	Martian              // a source address that nobody can have
 	SourceRouted         // IPv4 source route options
 	StrayAnswer          // a NAT server's packet without a connection, with nat_icmp_send
 	NoDestination        // no server is available; the client is told port unreachable
@@ -81,7 +82,7 @@ const (
 
 var reasonNames = [Reasons]string{
 	ForwardNAT: "forward_nat", ForwardDR: "forward_dr", ForwardTunnel: "forward_tunnel",
-	ForwardLocal: "forward_local", ForwardReply: "forward_reply", RelatedICMP: "related_icmp", TunnelError: "tunnel_error", TunnelPathMTU: "tunnel_path_mtu", BadICMPChecksum: "bad_icmp_checksum", BadTransportChecksum: "bad_transport_checksum", NotAnswered: "not_answered", SourceRouted: "source_routed", Defended: "defended", NoCallID: "no_call_id", StrayAnswer: "stray_answer", Resolving: "resolving",
+	ForwardLocal: "forward_local", ForwardReply: "forward_reply", RelatedICMP: "related_icmp", TunnelError: "tunnel_error", TunnelPathMTU: "tunnel_path_mtu", BadICMPChecksum: "bad_icmp_checksum", BadTransportChecksum: "bad_transport_checksum", NotAnswered: "not_answered", SourceRouted: "source_routed", Martian: "martian", Defended: "defended", NoCallID: "no_call_id", StrayAnswer: "stray_answer", Resolving: "resolving",
 	AnsweredEcho: "answered_echo", Neighbor: "neighbor",
 	NotIP: "not_ip", NotForUs: "not_for_us", NotBalanced: "not_balanced", NoService: "no_service",
 	NoConnection: "no_connection", FTPData: "ftp_data", ReplyUntouched: "reply_untouched",

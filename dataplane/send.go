@@ -12,6 +12,7 @@ import (
 // hop there. What the port's link cannot do for it (cut a super-frame, finish a
 // checksum) is done here.
 func (w *Worker) send(f *packet.Frame, port uint16, hop packet.Addr, reason Reason) (Verdict, Reason) {
+	f.End = f.IPEnd // what was behind the packet (Ethernet padding) stays here, as ip_rcv trims it
 	out := &w.table.ports[port]
 	if encap.NeedsSegmenting(f, false, out.Offload) {
 		return w.sendSegments(f, port, hop, reason)

@@ -67,13 +67,6 @@ func (t table) tick() {
 	}
 }
 
-func (t table) len() (n int) {
-	for _, list := range t {
-		n += len(list)
-	}
-	return n
-}
-
 // Flags of TCP: RFC 9293 section 3.1.
 const (
 	flagFIN, flagSYN, flagRST, flagPSH, flagACK = 1, 2, 4, 8, 16

@@ -68,7 +68,7 @@ func oneHost(a netip.Addr) bool {
 	if a.IsMulticast() || a.IsLoopback() || a.IsUnspecified() {
 		return false
 	}
-	return a.Is6() || a.As4()[0] != 0 && a.As4()[0] < 224
+	return a.Is6() || a.As4()[0] != 0 && a != netip.AddrFrom4([4]byte{255, 255, 255, 255}) // 240/4 is taken by the kernel
 }
 
 // icmp answers echo requests to a virtual address (RFC 1122 section 3.2.2.6, RFC 4443
@@ -86,7 +86,7 @@ func (t *forwarder) icmp(p *ip, d drawn) outcome {
 		return passed("ICMP, of no concern")
 	}
 	q := *p
-	q.src, q.dst, q.ttl = p.dst, p.src, 64
+	q.src, q.dst, q.ttl, q.wire = p.dst, p.src, 64, nil
 	right := sum16(p.l4) == 0xffff
 	if p.v6 {
 		pseudo := binary.BigEndian.AppendUint32(append(p.src.AsSlice(), p.dst.AsSlice()...), uint32(len(p.l4)))
@@ -156,7 +156,7 @@ func (p *ip) cut(mtu int, d drawn) (pieces []ip) {
 				q.options = firstOnly(p.options)
 			}
 		}
-		q.l4 = rest
+		q.l4, q.wire = rest, nil
 		pieces = append(pieces, q)
 		if !more {
 			break

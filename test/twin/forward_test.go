@@ -65,12 +65,12 @@ func (t *forwarder) receive(port int, b []byte, d drawn) outcome {
 		return passed("not an IP packet")
 	case packet.MAC(b[:6]) != directorMAC[port]:
 		return passed("another host's frame")
-	case !oneHost(p.src): // RFC 1812 section 5.3.7; ip_handle_martian_source
-		return dropped("martian source")
 	case p.proto == protoICMP && !p.v6 || p.proto == protoICMPv6 && p.v6:
 		return t.icmp(&p, d)
 	case p.proto != protoTCP && p.proto != protoUDP:
 		return passed("a protocol that is never scheduled")
+	case !oneHost(p.src): // RFC 1812 section 5.3.7; ip_handle_martian_source
+		return dropped("martian source")
 	case !slices.ContainsFunc(t.services, func(s *service) bool { return s.Key.Addr.Is6() == p.v6 }):
 		return passed("no service of this family: the hooks are off")
 	}
@@ -85,7 +85,7 @@ func (t *forwarder) receive(port int, b []byte, d drawn) outcome {
 	if t.sysctl.NATICMPSend && t.fromNATServer(&p) && !(p.proto == protoTCP && p.l4[13]&flagRST != 0) {
 		o := dropped("a NAT server's packet without a connection (nat_icmp_send)")
 		if p.ttl > 1 { // ip_forward has counted it down by then
-			p.ttl--
+			p.hop()
 			o.frames = t.tell(port, &p, t.ownAddr(port, p.v6), portUnreachable, 0, d)
 		}
 		return o
@@ -163,6 +163,7 @@ func (t *forwarder) schedule(port int, p *ip, d drawn) (*conn, outcome) {
 		k := svc.templateFor(p)
 		srv = svc.made[k]
 		if srv != nil && (!srv.available || t.sysctl.ExpireQuiescentTemplate && srv.Weight == 0) {
+			delete(svc.made, k) // for good: ip_vs_check_template
 			srv = nil
 		}
 		if srv == nil {
@@ -214,7 +215,7 @@ func (t *forwarder) transmit(port int, p *ip, c *conn, d drawn) outcome {
 	if p.ttl <= 1 {
 		return refuse("TTL spent", timeExceeded, 0)
 	}
-	p.ttl--
+	p.hop()
 	p.recordRoute(p.dst) // the virtual address: ip_options_compile, for a packet to the host itself
 	mtu := t.mtuOf(rt)
 	if c.method == conf.Tunnel {
@@ -277,7 +278,7 @@ func (t *forwarder) reply(port int, p *ip, c *conn, d drawn) outcome {
 		return outcome{verdict: dataplane.Drop, rule: "longer than the MTU, answer", frames: t.tell(port, p, self, tooBig, mtu, d)}
 	}
 	c.advance(p, true, t.secure())
-	p.ttl--
+	p.hop()
 	p.recordRoute(t.ownAddr(rt.port, false))
 	q := p.toClient(c.virtual)
 	return outcome{verdict: dataplane.Send, rule: "to the client", conn: c, frames: t.send(&q, rt, p.dst, d)}

@@ -5,9 +5,8 @@ import (
 	"math/rand/v2"
 	"net/netip"
 
-	"github.com/google/gopacket/layers"
-
 	"github.com/google/gopacket"
+	"github.com/google/gopacket/layers"
 
 	"github.com/dirigo-lb/dirigo/conf"
 	"github.com/dirigo-lb/dirigo/packet"
@@ -20,7 +19,7 @@ type generator struct {
 	twin *forwarder // asked for connections to go on with
 }
 
-// one in n
+// rarely is true once in n times.
 func (g *generator) rarely(n int) bool { return g.IntN(n) == 0 }
 
 // next draws a frame and the port that it comes in by.
@@ -128,6 +127,11 @@ func (g *generator) request(p *ip) {
 // answer is a packet of the server of a recent connection.
 func (g *generator) answer(p *ip) (port int) {
 	c := pick(g.Rand, g.twin.recent...)
+	for range 3 { // mostly NAT: the others' answers do not come by here
+		if c.method != conf.NAT {
+			c = pick(g.Rand, g.twin.recent...)
+		}
+	}
 	from := c.dest
 	if c.method != conf.NAT {
 		from = c.virtual
@@ -144,6 +148,9 @@ func (g *generator) answer(p *ip) (port int) {
 		to++
 	}
 	g.transport(p, from.Port(), to)
+	if c.method == conf.NAT && g.rarely(20) {
+		g.zeroSum(p, c.virtual)
+	}
 	if rt := g.twin.routeTo(c.dest.Addr()); rt != nil {
 		return rt.port
 	}
@@ -223,6 +230,21 @@ func (g *generator) transport(p *ip, from, to uint16) {
 		sum ^= uint16(g.Uint32())
 	}
 	binary.BigEndian.PutUint16(p.sumField(), sum)
+}
+
+// zeroSum changes two bytes of data such that the checksum is zero once the packet has
+// been translated: TCP sends 0x0000 then, UDP 0xffff.
+func (g *generator) zeroSum(p *ip, virtual netip.AddrPort) {
+	at := len(p.l4) &^ 1
+	if at < 24 || p.proto == protoUDP && int(binary.BigEndian.Uint16(p.l4[4:])) != len(p.l4) {
+		return
+	}
+	word := p.l4[at-2 : at]
+	q := p.toClient(virtual)
+	binary.BigEndian.PutUint16(word, ones(int(binary.BigEndian.Uint16(word))+int(q.rightSum())))
+	if binary.BigEndian.Uint16(p.sumField()) != 0 {
+		binary.BigEndian.PutUint16(p.sumField(), p.rightSum())
+	}
 }
 
 // size draws how many bytes lie behind a transport header of n bytes: mostly few, at

@@ -57,8 +57,8 @@ var (
 		addrs("10.0.1.20", "10.0.1.21", "10.0.1.22", "198.51.100.1", "198.51.100.2", "198.51.100.255"),
 		addrs("2001:db8:1::20", "2001:db8:1::21", "2001:db8:f::1", "2001:db8:f::2", "2001:db8:f:0:ffff:ffff:ffff:ffff"),
 	}
-	// servers: the last but one has a narrow way, the last but two is beyond port 0, the
-	// last cannot be reached.
+	// Of the clients the last but one has a narrow way; of the servers too, where the last
+	// but two is beyond port 0 and the last cannot be reached.
 	servers = [2][]netip.Addr{
 		addrs("10.0.2.11", "10.0.2.12", "10.0.2.13", "203.0.113.9", "10.0.2.18", "10.0.2.19"),
 		addrs("2001:db8:2::11", "2001:db8:2::12", "2001:db8:2::13", "2001:db8:9::9", "2001:db8:2::18", "2001:db8:2::19"),
@@ -73,14 +73,17 @@ func newNetwork(r *rand.Rand) *network {
 			n.routes = append(n.routes, route{to: p.Masked(), port: port})
 		}
 	}
+	gateways := addrs("10.0.1.254", "2001:db8:1::fe")
 	for family, bits := range []int{32, 128} {
+		narrow := clients[family][len(clients[family])-2]
 		n.routes = append(n.routes,
+			route{to: netip.PrefixFrom(narrow, bits), via: gateways[family], mtu: pick(r, 1400, 1300, 1280)},
 			route{to: netip.PrefixFrom(servers[family][4], bits), port: 1, mtu: pick(r, 1300, 1290, 1280)},
 			route{to: netip.PrefixFrom(servers[family][5], bits), port: -1})
 	}
 	n.routes = append(n.routes,
-		route{to: netip.MustParsePrefix("0.0.0.0/0"), via: netip.MustParseAddr("10.0.1.254")},
-		route{to: netip.MustParsePrefix("::/0"), via: netip.MustParseAddr("2001:db8:1::fe")})
+		route{to: netip.MustParsePrefix("0.0.0.0/0"), via: gateways[0]},
+		route{to: netip.MustParsePrefix("::/0"), via: gateways[1]})
 	n.sysctl = conf.Sysctl{
 		ConnReuseMode: pick(r, 1, 1, 0, 2, 3), ExpireNodestConn: r.IntN(3) == 0, ExpireQuiescentTemplate: r.IntN(3) == 0,
 		SloppyTCP: r.IntN(4) == 0, NATICMPSend: r.IntN(3) == 0, PMTUDisc: r.IntN(3) != 0, SecureTCP: pick(r, 0, 0, 0, 3),

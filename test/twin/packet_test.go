@@ -38,6 +38,7 @@ type ip struct {
 	next     uint8  // IPv6: what the fixed header names, proto if ext is empty
 	ext      []byte // IPv6
 	l4       []byte
+	wire     []byte // the whole packet as it came, nil once something has changed
 }
 
 func (p *ip) df() bool { return p.v6 || p.flags&2 != 0 }
@@ -99,8 +100,18 @@ func (p *ip) header() gopacket.NetworkLayer {
 	}
 }
 
-// bytes is the packet on the wire, its IPv4 header checksum computed anew.
+// hop is what every forwarder does to a packet (RFC 1812 section 5.3.1).
+func (p *ip) hop() {
+	p.ttl--
+	p.wire = nil
+}
+
+// bytes is the packet on the wire: as it came, or with its IPv4 header checksum computed
+// anew.
 func (p *ip) bytes() []byte {
+	if p.wire != nil {
+		return p.wire
+	}
 	return serialize(p.header().(gopacket.SerializableLayer), gopacket.Payload(p.ext), gopacket.Payload(p.l4))
 }
 
@@ -168,7 +179,7 @@ func ones(n int) uint16 { return uint16((n%0xffff + 0xffff) % 0xffff) }
 // (udp_dnat_handler), unless the length field makes that impossible.
 func (p ip) translated(set func(*ip)) ip {
 	was, right := binary.BigEndian.Uint16(p.sumField()), p.rightSum()
-	p.l4 = bytes.Clone(p.l4)
+	p.l4, p.wire = bytes.Clone(p.l4), nil
 	set(&p)
 	sum := ones(int(p.rightSum()) + int(was) - int(right))
 	if p.proto == protoUDP {

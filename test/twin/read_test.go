@@ -48,6 +48,7 @@ func read(b []byte) (p ip, r reading, why string) {
 	case p.proto == protoICMPv6 && p.v6 && (p.l4[0] < 128 || p.l4[0] == 135 || p.l4[0] == 136):
 		return p, later, "ICMPv6 error or neighbour discovery"
 	}
+	p.wire = b[:p.length()]
 	return p, whole, ""
 }
 

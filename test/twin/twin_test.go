@@ -6,8 +6,10 @@ package twin
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -47,8 +49,13 @@ func TestTwinAgrees(t *testing.T) {
 			t.Errorf("%s: not seen any more", known[i].name)
 		}
 	}
-	for rule, n := range seen {
-		t.Logf("%8d  %s", n, rule)
+	for _, rule := range slices.Sorted(maps.Keys(seen)) {
+		t.Logf("%8d  %s", seen[rule], rule)
+	}
+	for _, rule := range rules {
+		if seen[rule] < packets/20_000 && !t.Failed() {
+			t.Errorf("only %d packets met the rule: %s", seen[rule], rule)
+		}
 	}
 	t.Logf("%d packets in, %d frames out", packets, frames)
 }
@@ -74,17 +81,36 @@ func play(t *testing.T, round uint64, seen map[string]int) (frames int, diff str
 		port, in := g.next()
 		got := d.receive(port, in)
 		want := tw.receive(port, in, d.draw(in, got))
-		seen[want.rule]++
+		rule := want.rule
+		if len(want.frames) > 1 {
+			rule += ", in pieces"
+		}
+		seen[rule]++
 		frames += len(got.frames)
 		if what := compare(got, want); what != "" {
 			if excuse(got, want) {
 				continue
 			}
-			return frames, fmt.Sprintf("packet %d: %s\nrule: %s\nin by port %d: %s\n%s\npipeline: %v, %v\n%s\ntwin: %v\n%s\n%+v",
-				i, what, want.rule, port, decode(in), "", got.verdict, got.reason, list(got.frames), want.verdict, list(want.frames), n.sysctl)
+			return frames, fmt.Sprintf("packet %d: %s\nrule: %s\nin by port %d: %s\npipeline: %v, %v\n%s\ntwin: %v\n%s\n%+v",
+				i, what, rule, port, decode(in), got.verdict, got.reason, list(got.frames), want.verdict, list(want.frames), n.sysctl)
 		}
 	}
 	return frames, sameCounts(d, tw)
+}
+
+// rules are those that a run must have met, each often enough to mean something.
+var rules = []string{
+	"to the server, by method NAT", "to the server, by method NAT, in pieces",
+	"to the server, by method DR", "to the server, by method DR, in pieces",
+	"to the server, by method IPIP", "to the server, by method IPIP, in pieces",
+	"to the client", "to the client, in pieces", "an answer that needs no translation",
+	"TTL spent", "TTL spent, answer", "longer than the MTU, with DF", "longer than the MTU, answer",
+	"no route to the server", "the tunnel's MTU is below the least", "the server was removed (expire_nodest_conn=0)",
+	"no server available", "no server available, persistent", "no service", "no connection, and none may be opened",
+	"a NAT server's packet without a connection (nat_icmp_send)", "source routed (sysctl accept_source_route)",
+	"echo reply", "echo request with a wrong checksum", "source port 20: active FTP data of a server",
+	"malformed: IPv4 header checksum", "malformed: total length", "malformed: payload length", "malformed: TCP data offset",
+	"malformed: the transport header is cut off", "another host's frame", "not an IP packet",
 }
 
 // excuse reports whether a difference is known.
