@@ -28,16 +28,16 @@ address = "SERVER2"
 func TestMarkedPortsShareAServer(t *testing.T) {
 	const other = "[[service]]\nlisten = \"tcp/VIP:9\"\nscheduler = \"rr\"\nforward = \"METHOD\"\n"
 	for _, row := range []struct {
-		method, more string
-		bring        func(*cluster)
+		method, by, more string
+		bring            func(*cluster)
 	}{
-		{"nat", other, func(*cluster) {}},
-		{"dr", other, func(*cluster) {}},
-		{"tun", other, func(*cluster) {}},
-		{"nat", "", func(c *cluster) { c.router.IP(fmt.Sprintf("route add %v/32 via %s", c.vip, outsideDIP)) }},
-		{"nat", "", func(c *cluster) { c.director.IP(fmt.Sprintf("addr add %v/32 dev out", c.vip)) }},
+		{"nat", "a service", other, func(*cluster) {}},
+		{"dr", "a service", other, func(*cluster) {}},
+		{"tun", "a service", other, func(*cluster) {}},
+		{"nat", "a route", "", func(c *cluster) { c.router.IP(fmt.Sprintf("route add %v/32 via %s", c.vip, outsideDIP)) }},
+		{"nat", "the host", "", func(c *cluster) { c.director.IP(fmt.Sprintf("addr add %v/32 dev out", c.vip)) }},
 	} {
-		t.Run(row.method, func(t *testing.T) {
+		t.Run(row.method+", VIP by "+row.by, func(t *testing.T) {
 			c := newCluster(t, shape{method: row.method, arms: 2, servers: 2})
 			row.bring(c)
 			startDirector(t, c.director, c.config(2, marked+row.more))

@@ -101,6 +101,9 @@ func TestTransfersWithOffloadsOnAndOff(t *testing.T) {
 				down, up := c.download(size), c.upload(size)
 				t.Logf("%d MiB: down %.0f MB/s, up %.0f MB/s", size/mib, float64(size)/1e6/down.Seconds(), float64(size)/1e6/up.Seconds())
 				c.passedWhole(d, size, offloads)
+				if s, err := d.status(); err == nil {
+					t.Logf("ports: %+v", s.Ports)
+				}
 			})
 		}
 	}

@@ -35,13 +35,19 @@ func TestCleanStop(t *testing.T) {
 	}
 }
 
-// A second director on the same control socket is refused, and leaves the first alone.
+// A second director on the same control socket, or of the same name, is refused and
+// leaves the first alone.
 func TestSecondDirectorIsRefused(t *testing.T) {
 	c := newCluster(t, shape{method: "nat", arms: 2, servers: 1})
 	d := startDirector(t, c.director, c.config(1, c.web("rr", "", 1)))
 	out, err := d.command("run", "-c", d.file)
 	if err == nil || !strings.Contains(err.Error(), d.socket) {
 		t.Errorf("a second director: %v: %s", err, out)
+	}
+	// Another socket does not help where it has the first one's name, which its guard goes by.
+	out, err = d.command("run", "-c", d.file, "--control", d.socket+"2")
+	if err == nil || !strings.Contains(err.Error(), "another director") {
+		t.Errorf("a second director with another socket: %v: %s", err, out)
 	}
 	c.want("the first", fetch(c, c.client, 10, 1, c.url("/")), map[string]int{"s1": 10})
 	if got := c.director.Must("nft", "list", "tables"); !strings.Contains(got, "dirigo_dirigo") {
