@@ -24,6 +24,8 @@ func TestRecordings(t *testing.T) {
 	dir := os.Getenv("DIRIGO_RECORDINGS")
 	if dir == "" {
 		dir = "testdata"
+	} else if _, err := os.Stat(dir); err != nil && !filepath.IsAbs(dir) {
+		dir = filepath.Join("..", "..", dir) // as seen from where go test was called
 	}
 	files, err := filepath.Glob(filepath.Join(dir, "*", "transcript.jsonl"))
 	if err != nil || len(files) == 0 {
