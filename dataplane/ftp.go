@@ -82,7 +82,7 @@ func (w *Worker) ftpCommand(f *packet.Frame, a *action) Reason {
 			c.end = seq + 1 + uint32(len(encap.TCPPayload(f)))
 		}
 	case packet.ACK:
-		if c.began && !c.answered {
+		if c.began && !c.answered && w.table.tracks(f.Flow.V6) {
 			return NotAnswered
 		}
 	}

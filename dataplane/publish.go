@@ -63,7 +63,15 @@ func (p *Plane) publish() {
 			t.families[0] = true
 		}
 		for _, srv := range s.servers {
-			switch r := srv.rules.Load(); {
+			r := srv.rules.Load()
+			if r.method == conf.NAT && k.Port == ftpPort {
+				if k.V6Service() {
+					t.tracked[1] = true
+				} else {
+					t.tracked[0] = true
+				}
+			}
+			switch {
 			case r.method == conf.Tunnel:
 				t.tunnels[srv.Addr] = r.tunnel
 			case r.method == conf.NAT && t.natServers != nil:

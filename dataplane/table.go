@@ -24,6 +24,7 @@ type Table struct {
 	tunnels    map[packet.Addr]encap.Tunnel // by tunnel server: how packets are wrapped for it
 	natServers map[serviceAddr]bool         // real servers behind NAT, if nat_icmp_send wants to know them
 	families   [2]bool                      // IPv4, IPv6: some service is of that family
+	tracked    [2]bool                      // some FTP service of that family has a NAT server; see ftpCommand
 	ftp        bool                         // some TCP service has port 21
 	port0      bool                         // some service has port 0; fwmark services count
 	hostPort   int                          // index of the port that leads to the host's own stack; -1: none
@@ -105,4 +106,13 @@ func (t *Table) serves(v6 bool) bool {
 		return t.families[1]
 	}
 	return t.families[0]
+}
+
+// tracks reports whether the kernel would track connections of a family: it does so for
+// the sake of FTP services with NAT servers (ip_vs_register_conntrack).
+func (t *Table) tracks(v6 bool) bool {
+	if v6 {
+		return t.tracked[1]
+	}
+	return t.tracked[0]
 }
