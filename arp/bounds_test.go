@@ -21,7 +21,7 @@ func released(outs []Out) string {
 
 func TestQueueDropsTheOldest(t *testing.T) {
 	t.Run("frames of one address", func(t *testing.T) {
-		c, now := newCache(t, Config{})
+		c, now := newCache(t, Config{QueueFrames: 3})
 		for _, tag := range []string{"a", "b", "c", "d", "e"} {
 			c.Resolve(now, 0, real1, data(tag))
 		}

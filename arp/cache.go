@@ -51,7 +51,7 @@ func (s State) hasMAC() bool { return s != 0 && s != Incomplete && s != Failed }
 // Config bounds a Cache. A zero field means its default.
 type Config struct {
 	MaxEntries    int           // dynamic entries; default 65536. At most a quarter may be unanswered ones.
-	QueueFrames   int           // frames held for one address; default 3
+	QueueFrames   int           // frames held for one address; default 64
 	QueueBytes    int           // bytes held for one address; default 212992 (unres_qlen_bytes)
 	QueueTotal    int           // bytes held for all addresses; default 8 MiB
 	Reachable     time.Duration // default 30 s (base_reachable_time_ms)

@@ -55,7 +55,7 @@ const stepTimers = 1024
 // Defaults of Config.
 const (
 	defaultMaxEntries    = 65536
-	defaultQueueFrames   = 3      // RFC 4861 section 7.2.2 asks for at least one; unres_qlen was 3
+	defaultQueueFrames   = 64     // RFC 4861 section 7.2.2 asks for at least one; a datagram in pieces must fit
 	defaultQueueBytes    = 212992 // unres_qlen_bytes
 	defaultQueueTotal    = 8 << 20
 	defaultAnnouncements = 2 // RFC 5227 section 1.1 ANNOUNCE_NUM

@@ -41,18 +41,18 @@ const leastPathMTU6 = 1280
 // stack that keeps it, as a route exception; here too the client is not told before
 // its next packet. It is not done when the message is about anything else.
 func (w *Worker) tunnelTooBig(f *packet.Frame) (Verdict, Reason, bool) {
+	var outer, inner quote
+	if !quotedIP(f, f.L4+icmpHeader, f.Flow.V6, &outer) {
+		return 0, 0, false
+	}
 	typ, code := f.ICMPType()
 	mtu := binary.BigEndian.Uint32(f.Buf[f.L4+4:])
 	if f.Flow.V6 {
-		if typ != 2 { // packet too big: RFC 4443 section 3.2
+		if typ != packet.ICMPv6TooBig { // RFC 4443 section 3.2
 			return 0, 0, false
 		}
 		mtu = max(mtu, leastPathMTU6)
-	} else if mtu &= 0xffff; typ != 3 || code != 4 {
-		return 0, 0, false
-	}
-	var outer, inner quote
-	if !quotedIP(f, f.L4+icmpHeader, f.Flow.V6, &outer) {
+	} else if mtu &= 0xffff; typ != packet.ICMPUnreachable || code != 4 { // RFC 1191 section 4
 		return 0, 0, false
 	}
 	t, known := w.table.tunnels[outer.flow.Dst]
