@@ -91,7 +91,7 @@ type Sysctl struct {
 	NATICMPSend             bool // nat_icmp_send
 	ScheduleICMP            bool // schedule_icmp
 	PMTUDisc                bool // pmtu_disc, default true
-	CacheBypass             bool // cache_bypass
+	CacheBypass             bool // cache_bypass; read and listed, nothing acts on it yet
 	SecureTCP               int  // secure_tcp 0..3
 	DropEntry               int  // drop_entry 0..3
 	DropPacket              int  // drop_packet 0..3
