@@ -3,6 +3,7 @@ package encap
 import (
 	"bytes"
 	"encoding/binary"
+	"slices"
 	"testing"
 
 	"github.com/dirigo-lb/dirigo/packet"
@@ -218,5 +219,60 @@ func TestFragmenterRefuses(t *testing.T) {
 	dst := packet.Frame{Buf: make([]byte, frag.Size())}
 	if !frag.Next(&dst) || dst.DF || dst.Buf[dst.L3+6]&0x40 != 0 {
 		t.Error("a fragment of a packet whose DF is ignored has DF")
+	}
+}
+
+// TestReceivedPiecesThatDoNotFit: then they are cut anew, with DF if the longest had it.
+func TestReceivedPiecesThatDoNotFit(t *testing.T) {
+	s := spec{proto: packet.UDP, src: v4(192, 0, 2, 7), dst: v4(10, 0, 1, 100), ttl: 63, payload: make([]byte, 392)}
+	whole := s.frame(t, false) // 400 bytes of data
+	six := s
+	six.v6, six.src, six.dst, six.payload = true, addr("2001:db8::7"), addr("2001:db8::9"), make([]byte, 1992)
+	whole6 := six.frame(t, false) // 2000 bytes of data
+	for _, c := range []struct {
+		name string
+		f    *packet.Frame
+		mtu  int
+		was  Received
+		df   bool
+		want []int // bytes of data
+	}{
+		{"as they came", whole, 1500, Received{MaxLen: 220, DF: true, Pieces: []uint16{200, 200}}, false, []int{200, 200}},
+		{"shorter link", whole, 150, Received{MaxLen: 220, Pieces: []uint16{200, 200}}, false, []int{128, 128, 128, 16}},
+		{"shorter link, DF", whole, 150, Received{MaxLen: 220, DF: true, Pieces: []uint16{200, 200}}, true, []int{128, 128, 128, 16}},
+		{"a tunnel's header came before", whole, 1500, Received{MaxLen: 200, DF: true, Pieces: []uint16{180, 200}}, true, []int{176, 176, 48}},
+		{"no multiple of 8 in the first", whole, 1500, Received{MaxLen: 220, Pieces: []uint16{201, 199}}, false, []int{200, 200}},
+		{"no multiple of 8 in the middle", whole, 1500, Received{MaxLen: 220, Pieces: []uint16{200, 100, 100}}, false, []int{200, 200}},
+		{"other pieces", whole, 1500, Received{MaxLen: 220, Pieces: []uint16{200, 500}}, false, nil},
+		{"not received", whole, 1500, Received{}, false, nil},
+		{"one piece", whole, 1500, Received{MaxLen: 420, Pieces: []uint16{400}}, false, nil},
+		// RFC 8200 section 5: no link has less than 1280, so nobody is sent less.
+		{"IPv6", whole6, 1500, Received{V6: true, MaxLen: 1048, Pieces: []uint16{1000, 1000}}, false, []int{1000, 1000}},
+		{"IPv6, odd pieces", whole6, 1500, Received{V6: true, MaxLen: 1048, Pieces: []uint16{1000, 996, 4}}, false, []int{1232, 768}},
+		{"IPv6 in a tunnel: length forgotten", whole6, 1500, Received{V6: true, MaxLen: 800, Pieces: []uint16{996, 996, 4}}, false, []int{1448, 552}},
+		{"IPv6 in a tunnel: fits", whole6, 2048, Received{V6: true, MaxLen: 800, Pieces: []uint16{996, 1000}}, false, nil},
+		{"IPv4 in an IPv6 tunnel", whole6, 1500, Received{MaxLen: 800, Pieces: []uint16{996, 1000}}, false, []int{1000, 1000}},
+		{"IPv6 in an IPv4 tunnel: fits", whole, 1500, Received{V6: true, MaxLen: 300, Pieces: []uint16{196, 200}}, false, nil},
+	} {
+		var frag Fragmenter
+		cutAtAll := frag.ResetReceived(c.f, c.mtu, c.was)
+		if cutAtAll != (c.want != nil) {
+			t.Errorf("%s: cut %v", c.name, cutAtAll)
+		}
+		dst := packet.Frame{Buf: make([]byte, frag.Size())}
+		var got []int
+		for frag.Next(&dst) {
+			checkFields(t, &dst)
+			n := dst.IPLen() - 20
+			if dst.Flow.V6 {
+				n -= 28
+			} else if dst.DF != c.df {
+				t.Errorf("%s: DF %v", c.name, dst.DF)
+			}
+			got = append(got, n)
+		}
+		if !slices.Equal(got, c.want) {
+			t.Errorf("%s: %v, want %v", c.name, got, c.want)
+		}
 	}
 }

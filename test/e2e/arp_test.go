@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -100,9 +99,6 @@ func TestServerWithANewMAC(t *testing.T) {
 // One that says nothing is found when its entry is no longer believed: 30 s, 5 s in
 // doubt and three probes a second apart after the last answer.
 func TestSilentServerWithANewMAC(t *testing.T) {
-	if os.Getenv("DIRIGO_E2E_FULL") != "1" {
-		t.Skip("takes 40 s: DIRIGO_E2E_FULL=1; what decides is tested on a stepped clock in package arp")
-	}
 	c, took := withNewMAC(t, func(*server) {}, 45*time.Second)
 	c.t.Logf("reached again after %v", took)
 }
