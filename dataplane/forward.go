@@ -29,7 +29,7 @@ func (w *Worker) forward(f *packet.Frame, a *action) (Verdict, Reason) {
 		if a.server != nil {
 			tunnel = a.server.rules.Load().tunnel
 		}
-		tunnel.Src, tunnel.PMTUDisc = w.table.source(rt, tunnel.V6), w.table.sysctl.PMTUDisc
+		tunnel.Src, tunnel.PMTUDisc = w.table.source(rt, tunnel.V6), w.table.sysctl.PMTUDisc.On()
 		mtu -= encap.Overhead(&tunnel)
 	}
 	vip := f.Flow.Dst
@@ -79,7 +79,7 @@ func (w *Worker) refusesSize(f *packet.Frame, method conf.Forward, mtu int) bool
 	if !w.tooLong(f, mtu) {
 		return false
 	}
-	return f.DF && !(method == conf.Tunnel && !f.Flow.V6 && !w.table.sysctl.PMTUDisc)
+	return f.DF && !(method == conf.Tunnel && !f.Flow.V6 && !w.table.sysctl.PMTUDisc.On())
 }
 
 // stopsReply reports whether ip_forward would stop a server's packet before the hook

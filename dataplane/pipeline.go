@@ -42,7 +42,7 @@ func (w *Worker) packet(f *packet.Frame) (Verdict, Reason) {
 		w.release(&a)
 		return v, r
 	}
-	if w.table.sysctl.NATICMPSend && w.strayAnswer(f) {
+	if w.table.sysctl.NATICMPSend.On() && w.strayAnswer(f) {
 		return Drop, StrayAnswer
 	}
 	a, found, v, r := w.established(f)
@@ -130,7 +130,7 @@ func (w *Worker) established(f *packet.Frame) (a action, found bool, v Verdict, 
 		return a, false, Pass, noReason
 	}
 	if server != nil && !server.Available.Load() {
-		if !w.table.sysctl.ExpireNodestConn {
+		if !w.table.sysctl.ExpireNodestConn.On() {
 			w.explainConn(c)
 			return a, false, Drop, ServerGone
 		}
@@ -182,7 +182,7 @@ func (w *Worker) opensAnew(f *packet.Frame, c *conntrack.Conn, server *Server) b
 	if !opens(f) {
 		return false
 	}
-	if w.table.sysctl.ExpireNodestConn && server != nil && server.Weight.Load() == 0 {
+	if w.table.sysctl.ExpireNodestConn.On() && server != nil && server.Weight.Load() == 0 {
 		return true
 	}
 	mode := w.table.sysctl.ConnReuseMode

@@ -157,7 +157,7 @@ func TestRemovedServer(t *testing.T) {
 // scheduled anew at once.
 func TestExpireNodestConn(t *testing.T) {
 	g := newRig(t, 1)
-	g.plane.SetSysctl(conf.Sysctl{ConnReuseMode: 1, ExpireNodestConn: true})
+	g.plane.SetSysctl(conf.Sysctl{ConnReuseMode: 1, ExpireNodestConn: conf.On})
 	k := g.serve(packet.TCP, 80, "rr", server(rs1, 80, conf.NAT), server(rs2, 80, conf.NAT))
 	g.rx(0, 0, tcp(client, 44000, packet.SYN).Frame(), packet.Vnet{}) // rr: the newest, rs2
 	if err := g.plane.DeleteServer(k, server(rs2, 80, conf.NAT)); err != nil {

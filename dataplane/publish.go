@@ -53,7 +53,7 @@ func (p *Plane) publish() {
 		}
 		t.marks = append(t.marks, r)
 	}
-	if p.sysctl.NATICMPSend {
+	if p.sysctl.NATICMPSend.On() {
 		t.natServers = map[serviceAddr]bool{}
 	}
 	for k, s := range p.services {

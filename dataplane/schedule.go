@@ -15,7 +15,7 @@ import (
 // packet that it quotes. With r == noReason the packet goes on with action a.
 func (w *Worker) schedule(f *packet.Frame, fl *packet.Flow, icmp bool) (a action, v Verdict, r Reason) {
 	t := w.table
-	sloppy := fl.Proto == packet.TCP && t.sysctl.SloppyTCP || fl.Proto == packet.SCTP && t.sysctl.SloppySCTP
+	sloppy := fl.Proto == packet.TCP && t.sysctl.SloppyTCP.On() || fl.Proto == packet.SCTP && t.sysctl.SloppySCTP.On()
 	if !icmp && fl.Proto != packet.UDP && (resets(f) || !opens(f) && !sloppy) {
 		return a, Pass, NoConnection
 	}
@@ -170,7 +170,7 @@ func (w *Worker) sticky(f *packet.Frame, fl *packet.Flow, svc *Service, rules *s
 	if ref != 0 {
 		server = w.serverOf(s.At(ref))
 		if server == nil || !server.Available.Load() ||
-			w.table.sysctl.ExpireQuiescentTemplate && server.Weight.Load() == 0 {
+			w.table.sysctl.ExpireQuiescentTemplate.On() && server.Weight.Load() == 0 {
 			s.Disable(ref)
 			ref = 0
 		}
