@@ -11,9 +11,12 @@ import (
 // (__ip_vs_get_out_rt and the transmitters of ip_vs_xmit.c).
 func (w *Worker) forward(f *packet.Frame, a *action) (Verdict, Reason) {
 	to := a.addr
+	if a.method == conf.Bypass { // whose entry names no server
+		to = f.Flow.Dst
+	}
 	rt := w.route(to)
 	switch {
-	case rt == nil || rt.kind == Unreachable:
+	case rt == nil || rt.kind == Unreachable || rt.kind == ToHost && a.method == conf.Bypass:
 		w.sendICMP(f, f.Flow.Dst, icmpHostUnreachable, 0)
 		return Drop, NoRoute
 	case rt.kind == ToHost || a.method == conf.Local:

@@ -227,10 +227,14 @@ func markAddr(mark uint32, v6 bool) (a packet.Addr) {
 }
 
 // leave is the end of a packet whose service has no server for it (ip_vs_leave): the
-// client is told port unreachable, also for TCP, unless the host may want it.
+// client is told port unreachable, also for TCP, unless the host may want it or it goes
+// on without a server.
 func (w *Worker) leave(f *packet.Frame, fl *packet.Flow, icmp bool, svc *Service, r Reason) (action, Verdict, Reason) {
 	if r == TableFull || r == NoCallID {
 		return action{}, Drop, r
+	}
+	if w.bypasses(fl, icmp, svc) {
+		return w.bypass(f, fl, svc.rules.Load())
 	}
 	if svc.Key.Fwmark == 0 && svc.Key.Port == ftpPort && fl.DstPort != ftpPort {
 		return action{}, Pass, FTPData
@@ -245,4 +249,5 @@ func (w *Worker) leave(f *packet.Frame, fl *packet.Flow, icmp bool, svc *Service
 // methodReason is the reason of a packet that leaves by a method.
 var methodReason = [...]Reason{
 	conf.NAT: ForwardNAT, conf.Local: ForwardLocal, conf.Tunnel: ForwardTunnel, conf.DR: ForwardDR,
+	conf.Bypass: ForwardBypass,
 }

@@ -21,6 +21,7 @@ type Table struct {
 	fwmarks    map[fwmarkKey]*Service
 	vips       map[packet.Addr]bool         // addresses of services, which the director answers for
 	own        map[packet.Addr]bool         // the director's own addresses
+	broadcasts map[packet.Addr]bool         // of the ports' subnets
 	tunnels    map[packet.Addr]encap.Tunnel // by tunnel server: how packets are wrapped for it
 	natServers map[serviceAddr]bool         // real servers behind NAT, if nat_icmp_send wants to know them
 	families   [2]bool                      // IPv4, IPv6: some service is of that family
