@@ -16,7 +16,7 @@ func (w *Worker) process(f *packet.Frame) (Verdict, Reason) {
 	if bad := f.Parse(); bad != packet.None {
 		return w.notPacket(f, bad)
 	}
-	if f.Fragment() && w.table.serves(f.Flow.V6) && (!f.L2 || f.DstMAC() == w.table.ports[f.Port].MAC) {
+	if f.Fragment() && !isIPsec(f) && w.table.serves(f.Flow.V6) && (!f.L2 || f.DstMAC() == w.table.ports[f.Port].MAC) {
 		return w.fragment(f)
 	}
 	return w.packet(f)
@@ -36,6 +36,9 @@ func (w *Worker) packet(f *packet.Frame) (Verdict, Reason) {
 	}
 	if sourceRouted(f) {
 		return Drop, SourceRouted
+	}
+	if isIPsec(f) {
+		return w.ipsec(f)
 	}
 	if a, ok := w.reply(f); ok {
 		v, r := w.answer(f, &a)
@@ -266,11 +269,11 @@ func (w *Worker) notBalanced(f *packet.Frame) (Verdict, Reason, bool) {
 		}
 		return Pass, NotForUs, true
 	}
-	if f.Fragment() {
+	if f.Fragment() && !isIPsec(f) {
 		return Pass, NoService, true // nobody collects fragments while there is no service
 	}
 	switch f.Flow.Proto {
-	case packet.TCP, packet.UDP, packet.SCTP:
+	case packet.TCP, packet.UDP, packet.SCTP, packet.ESP, packet.AH:
 		return Pass, noReason, false
 	case packet.ICMP, packet.ICMPv6:
 		if w.discovery(f) {
