@@ -30,7 +30,7 @@ func (d *Director) environment(cfg *conf.Config) dataplane.Environment {
 				link.MAC = l.MAC
 			}
 		}
-		env.Ports = append(env.Ports, dataplane.PortEnv{Link: link, Addresses: addresses})
+		env.Ports = append(env.Ports, dataplane.PortEnv{Link: link, Addresses: addresses, Guarded: slices.Contains(d.guarded, p.Name)})
 	}
 	for _, r := range cfg.Routes {
 		env.Routes = append(env.Routes, dataplane.Route{

@@ -18,7 +18,7 @@ func TestIPsecFollowsIKE(t *testing.T) {
 		g.serve(packet.UDP, 500, "rr", server(rs1, 500, conf.NAT))
 		body := []byte{50, 4, 0, 0, 0, 0, 0, 9, 0, 0, 0, 1, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12} // AH: next header, length, SPI, sequence
 		in := packet.Spec{Flow: packet.Flow{Src: client, Dst: vip, Proto: proto}, TTL: 64, Payload: body, EthDst: dirMACs[0], EthSrc: hostMAC(0, client)}
-		if s := g.rx(0, 0, in.Frame(), packet.Vnet{}); len(s) != 0 || g.v != dataplane.Pass || g.r != dataplane.NotBalanced {
+		if s := g.rx(0, 0, in.Frame(), packet.Vnet{}); len(s) != 1 || g.v != dataplane.Taken || g.r != dataplane.NotBalanced {
 			t.Errorf("protocol %d without a connection: %v, %v", proto, g.v, g.r)
 		}
 		ike := packet.Spec{Flow: packet.Flow{Src: client, SrcPort: 500, Dst: vip, DstPort: 500, Proto: packet.UDP}, EthDst: dirMACs[0], EthSrc: hostMAC(0, client)}
@@ -45,7 +45,7 @@ func TestIPsecFollowsIKE(t *testing.T) {
 			t.Errorf("protocol %d: %d entries, want 1", proto, n)
 		}
 		in.Flow.Src = addr("10.0.1.8")
-		if s := g.rx(0, 0, in.Frame(), packet.Vnet{}); len(s) != 0 || g.r != dataplane.NotBalanced {
+		if s := g.rx(0, 0, in.Frame(), packet.Vnet{}); len(s) != 1 || g.r != dataplane.NotBalanced {
 			t.Errorf("protocol %d of another client: %v", proto, g.r)
 		}
 	}

@@ -25,6 +25,14 @@ func (w *Worker) process(f *packet.Frame) (Verdict, Reason) {
 // packet is the journey of a whole packet.
 func (w *Worker) packet(f *packet.Frame) (Verdict, Reason) {
 	w.explainFlow(f)
+	v, r := w.decide(f)
+	if v == Pass && r != NotForUs {
+		return w.pass(f, r)
+	}
+	return v, r
+}
+
+func (w *Worker) decide(f *packet.Frame) (Verdict, Reason) {
 	if v, r, done := w.notBalanced(f); done {
 		return v, r
 	}

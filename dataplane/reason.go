@@ -38,7 +38,7 @@ const (
 	FragmentHeld  // waits for the rest of its packet
 	Neighbor      // an ARP or NDP frame, consumed by the neighbour cache
 
-	// Pass
+	// Pass; Taken for a VIP that only the director has, which then answers as its host would
 	NotIP
 	NotForUs     // another link address
 	NotBalanced  // a protocol that is never scheduled

@@ -21,6 +21,7 @@ type rig struct {
 	plane   *dataplane.Plane
 	workers []*dataplane.Worker
 	queues  [][]*pcap.Queue // by worker, by port
+	env     dataplane.Environment
 	now     time.Duration
 	sent    []sent
 	v       dataplane.Verdict
@@ -80,6 +81,7 @@ func newRigRate(tb testing.TB, workers, icmpRate int) *rig {
 	cache.SetPorts(ports)
 	cache.SetStatic(static)
 	p.SetEnvironment(env)
+	g.env = env
 	for range workers {
 		var qs []*pcap.Queue
 		var dq []dataplane.Queue
