@@ -12,11 +12,38 @@ import (
 	"github.com/dirigo-lb/dirigo/ipvsadm"
 )
 
-// machineEnv has the names that the recorded machine had; 3868 and 8080/udp had none.
+// machineServices is what recordings show of the recorded machine's services(5), and
+// ports that every such file names alike; 3868/sctp had no name there.
+const machineServices = `
+ftp 21/tcp
+ssh 22/tcp
+telnet 23/tcp
+smtp 25/tcp mail
+domain 53/tcp
+domain 53/udp
+tftp 69/udp
+http 80/tcp www
+pop3 110/tcp
+ntp 123/udp
+imap2 143/tcp imap
+snmp 161/udp
+ldap 389/tcp
+https 443/tcp
+https 443/udp
+imaps 993/tcp
+pop3s 995/tcp
+mysql 3306/tcp
+sip 5060/tcp
+sip 5060/udp
+sip-tls 5061/tcp
+sip-tls 5061/udp
+postgresql 5432/tcp
+http-alt 8080/tcp webcache
+`
+
+// machineEnv has the names that the recorded machine had.
 var machineEnv = func() ipvsadm.Env {
-	names, err := ipvsadm.ReadNames(strings.NewReader("127.0.0.1 localhost\n"), strings.NewReader(
-		"ftp 21/tcp\ndomain 53/tcp\ndomain 53/udp\nhttp 80/tcp\nhttps 443/tcp\nhttps 443/udp\n"+
-			"sip 5060/tcp\nsip 5060/udp\nhttp-alt 8080/tcp\n"))
+	names, err := ipvsadm.ReadNames(strings.NewReader("127.0.0.1 localhost\n"), strings.NewReader(machineServices))
 	if err != nil {
 		panic(err) // a string reader does not fail
 	}

@@ -193,8 +193,11 @@ func basic(pattern string) string {
 }
 
 func grep(sh *shell, args []string, std stdio) (int, error) {
+	if i := slices.Index(args, "-e"); i > 0 && i+1 < len(args) { // what follows is the pattern, whatever it begins with
+		args = slices.Concat(args[:i], []string{"--"}, args[i+1:])
+	}
 	letters, rest := options(args)
-	if err := known(letters, "ivcqEFxe"); err != nil || len(rest) == 0 {
+	if err := known(letters, "ivcqEFx"); err != nil || len(rest) == 0 {
 		return 2, fmt.Errorf("%v: %w", args, err)
 	}
 	has := func(l string) bool { return strings.Contains(letters, l) }

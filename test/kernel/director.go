@@ -23,18 +23,19 @@ import (
 // director is the pipeline in the recordings' fixed topology: clients and a gateway on
 // cl0, real servers on sv0, all neighbours known.
 type director struct {
-	plane   *dataplane.Plane
-	worker  *dataplane.Worker
-	queues  []*pcap.Queue
-	now     time.Duration
-	marks   []conf.Mark
-	sysctl  conf.Sysctl
-	daemons []ipvsadm.Daemon
-	env     dataplane.Environment
-	orphans time.Duration // when the work of a removal is to be done; 0: there is none
-	out     []frame       // since the last inject or wait
-	draw    uint64        // what twos draws next: see steer
-	shift   time.Duration // added to the clock when connections are listed: see dump
+	plane    *dataplane.Plane
+	worker   *dataplane.Worker
+	queues   []*pcap.Queue
+	now      time.Duration
+	marks    []conf.Mark
+	sysctl   conf.Sysctl
+	daemons  []ipvsadm.Daemon
+	env      dataplane.Environment
+	orphans  time.Duration // when the work of a removal is to be done; 0: there is none
+	out      []frame       // since the last inject or wait
+	draw     uint64        // what twos draws next: see steer
+	estimate time.Duration // when the rates are next estimated
+	shift    time.Duration // added to the clock when connections are listed: see dump
 
 	toHost   [][]byte // packets delivered to the machine's own stack
 	lastV    dataplane.Verdict
@@ -122,6 +123,7 @@ func newDirector(r *recording) (*director, error) {
 		d.lastV, d.lastR = v, why
 	})
 	d.sysctl = conf.Default().Sysctl
+	d.estimate = d.now + dataplane.EstimatePeriod
 	return d, d.configure(r)
 }
 
@@ -154,7 +156,7 @@ func (d *director) configure(r *recording) error {
 // happens when it is due.
 func (d *director) advance(t time.Duration) error {
 	for d.now < t {
-		d.now = min(t, d.now+time.Second)
+		d.now = min(t, d.now+time.Second, d.estimate)
 		if d.orphans != 0 && d.now >= d.orphans {
 			if d.orphans = 0; d.plane.ExpireOrphans() > 0 {
 				d.orphans = d.now + conntrack.TickLen // their parents
@@ -164,6 +166,11 @@ func (d *director) advance(t time.Duration) error {
 			return err
 		}
 		d.plane.Housekeep()
+		if d.now == d.estimate {
+			d.worker.HandOver()
+			d.plane.Estimate()
+			d.estimate += dataplane.EstimatePeriod
+		}
 	}
 	return nil
 }

@@ -118,8 +118,7 @@ func mergeSeconds(want string, got []string) string {
 			}
 		}
 	}
-	slices.Sort(rows[2 : len(rows)-1])
-	return strings.Join(rows, "\n")
+	return sortedConns(strings.Join(rows, "\n"))
 }
 
 // common is got without the lines that want lacks.
@@ -152,11 +151,15 @@ func lineDiff(want, got string) string {
 // sortedConns sorts a connection listing and leaves out entries at 00:00, whose time is
 // over and which the kernel's coarse timers have not removed yet.
 func sortedConns(text string) string {
-	lines := strings.SplitAfter(text, "\n")
-	if len(lines) < 2 {
-		return text
+	var titles, rows []string
+	for l := range strings.Lines(text) {
+		switch {
+		case strings.HasPrefix(l, "IPVS connection"), strings.HasPrefix(l, "pro expire"), strings.HasPrefix(l, "Pro FromIP"):
+			titles = append(titles, l)
+		case len(l) <= 9 || l[4:9] != "00:00":
+			rows = append(rows, l)
+		}
 	}
-	rows := slices.DeleteFunc(slices.Clone(lines[2:]), func(l string) bool { return len(l) > 9 && l[4:9] == "00:00" })
 	slices.Sort(rows)
-	return strings.Join(append(lines[:2:2], rows...), "")
+	return strings.Join(append(titles, rows...), "")
 }

@@ -148,6 +148,8 @@ func (sh *shell) redirect(rs []redirect, io stdio) (_ stdio, closers []func() st
 			io.err = io.out
 		case ">&2", "1>&2":
 			io.out = io.err
+		case "<<":
+			io.in = []byte(name)
 		case "<":
 			var ok bool
 			if io.in, ok = sh.read(name); !ok {

@@ -44,6 +44,13 @@ func lex(line string) (tokens []token, err error) {
 	add := func(p part) { word, inWord = append(word, p), true }
 next:
 	for s := line; s != ""; {
+		if strings.HasPrefix(s, "<<") {
+			end()
+			if s, err = lexHere(s[2:], &tokens); err != nil {
+				return nil, err
+			}
+			continue
+		}
 		for _, op := range operators {
 			if strings.HasPrefix(s, op) && (!inWord || op[0] != '1' && op[0] != '2') {
 				end()
@@ -56,7 +63,8 @@ next:
 			end()
 			s = s[1:]
 		case c == '#' && !inWord:
-			return tokens, nil
+			_, after, _ := strings.Cut(s, "\n")
+			s = "\n" + after
 		case c == '\'':
 			text, rest, ok := strings.Cut(s[1:], "'")
 			if !ok {
@@ -91,6 +99,31 @@ next:
 	}
 	end()
 	return tokens, nil
+}
+
+// lexHere takes a here document, whose text becomes one quoted word, and gives back the
+// line without it. s begins after "<<". Variables are not replayed in it.
+func lexHere(s string, tokens *[]token) (rest string, err error) {
+	s = strings.TrimLeft(s, " ")
+	n := strings.IndexAny(s, " ;|&>\n")
+	if n < 0 {
+		return "", fmt.Errorf("a here document is not replayed here")
+	}
+	word := strings.Trim(s[:n], `'"`)
+	line, body, _ := strings.Cut(s[n:], "\n")
+	var text strings.Builder
+	for l := range strings.Lines(body) {
+		body = body[len(l):]
+		if strings.TrimSuffix(l, "\n") == word {
+			if word == s[:n] && strings.ContainsAny(text.String(), "$`\\") {
+				return "", fmt.Errorf("what this here document holds is not replayed")
+			}
+			*tokens = append(*tokens, token{op: "<<"}, token{parts: []part{{text: text.String(), quoted: true}}})
+			return line + "\n" + body, nil
+		}
+		text.WriteString(l)
+	}
+	return "", fmt.Errorf("the here document %s does not end", word)
 }
 
 // lexDouble takes what is in double quotes; s begins after the first.
@@ -270,7 +303,7 @@ func (p *parser) command() (node, error) {
 			c.words = append(c.words, p.next())
 		case "2>&1", "1>&2", ">&2":
 			c.redirects = append(c.redirects, redirect{op: p.next().op})
-		case "2>>", "2>", "1>", ">>", ">", "<":
+		case "2>>", "2>", "1>", ">>", ">", "<", "<<":
 			p.next()
 			if p.peek().op != "" {
 				return nil, fmt.Errorf("%s without a file", t.op)
