@@ -237,23 +237,30 @@ func grep(sh *shell, args []string, std stdio) (int, error) {
 	return 0, nil
 }
 
+// wc counts one thing: lines, words or bytes.
 func wc(sh *shell, args []string, std stdio) (int, error) {
 	letters, names := options(args)
-	if letters != "l" || len(names) > 0 {
+	if len(letters) != 1 || len(names) > 1 {
 		return 2, fmt.Errorf("%v is not replayed", args)
 	}
-	fmt.Fprintln(std.out, bytes.Count(std.in, []byte("\n")))
-	return 0, nil
+	in, rc := sh.inputs("wc", names, std)
+	if rc != 0 {
+		return rc, known(letters, "lwc")
+	}
+	n := map[string]int{"l": bytes.Count(in[0], []byte("\n")), "w": len(bytes.Fields(in[0])), "c": len(in[0])}[letters]
+	fmt.Fprintln(std.out, strings.Join(append([]string{strconv.Itoa(n)}, names...), " "))
+	return 0, known(letters, "lwc")
 }
 
-// ends is head or tail: -N, -n N or -nN.
+// ends is head or tail: -N, -n N or -nN; tail -n +N begins with line N.
 func ends(sh *shell, args []string, std stdio) (int, error) {
-	n, rest := 10, args[1:]
+	n, rest, from := 10, args[1:], false
 	if len(rest) > 0 && strings.HasPrefix(rest[0], "-") {
 		word := strings.TrimPrefix(strings.TrimPrefix(rest[0], "-"), "n")
 		if rest = rest[1:]; word == "" && len(rest) > 0 {
 			word, rest = rest[0], rest[1:]
 		}
+		from = args[0] == "tail" && strings.HasPrefix(word, "+")
 		var err error
 		if n, err = strconv.Atoi(word); err != nil || n < 0 {
 			return 1, fmt.Errorf("%v is not replayed", args)
@@ -261,10 +268,13 @@ func ends(sh *shell, args []string, std stdio) (int, error) {
 	}
 	in, rc := sh.inputs(args[0], rest, std)
 	all := lines(in)
-	if n = min(n, len(all)); args[0] == "head" {
-		all = all[:n]
-	} else {
-		all = all[len(all)-n:]
+	switch {
+	case from:
+		all = all[min(max(n-1, 0), len(all)):]
+	case args[0] == "head":
+		all = all[:min(n, len(all))]
+	default:
+		all = all[max(len(all)-n, 0):]
 	}
 	for _, l := range all {
 		fmt.Fprintln(std.out, l)

@@ -52,6 +52,7 @@ func (d *director) compareConns(sh *shell, s *step, want, got string) string {
 	all := []string{sortedConns(got)}
 	if !sh.changed {
 		all = nil
+		defer func() { d.shift = 0 }()
 		for _, d.shift = range []time.Duration{jiffies, -jiffies, 0} {
 			text, _, err := sh.do(s.Cmd)
 			if err != nil {
