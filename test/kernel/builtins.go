@@ -13,19 +13,44 @@ import (
 	"github.com/dirigo-lb/dirigo/ipvsadm"
 )
 
-// builtins are the programs a line may use. args has the name in front.
-var builtins map[string]func(sh *shell, args []string, io stdio) (rc int, err error)
+// program is something a line may run. args has the name in front.
+type program func(sh *shell, args []string, io stdio) (rc int, err error)
 
-func init() { // a literal would refer to itself
-	builtins = map[string]func(*shell, []string, stdio) (int, error){
-		"ipvsadm": (*shell).ipvsadm, "ipvsadm-save": (*shell).ipvsadm, "ipvsadm-restore": (*shell).ipvsadm,
-		"/sbin/ipvsadm": (*shell).ipvsadm, "printf": printf, "echo": echo, "cat": cat, "sort": sortLines,
-		"grep": grep, "wc": wc, "diff": diff, "head": ends, "tail": ends, "sysctl": (*shell).sysctl,
-		"ip": ip, "sleep": sleep, "rm": rm,
-		"true":  func(*shell, []string, stdio) (int, error) { return 0, nil },
-		":":     func(*shell, []string, stdio) (int, error) { return 0, nil },
-		"false": func(*shell, []string, stdio) (int, error) { return 1, nil },
+// builtin finds a program; nil for one that is not replayed.
+func builtin(name string) program {
+	switch name {
+	case "ipvsadm", "ipvsadm-save", "ipvsadm-restore", "/sbin/ipvsadm", "/sbin/ipvsadm-save", "/sbin/ipvsadm-restore":
+		return (*shell).ipvsadm
+	case "sysctl":
+		return (*shell).sysctl
+	case "printf":
+		return printf
+	case "echo":
+		return echo
+	case "cat":
+		return cat
+	case "sort":
+		return sortLines
+	case "grep":
+		return grep
+	case "wc":
+		return wc
+	case "diff":
+		return diff
+	case "head", "tail":
+		return ends
+	case "ip":
+		return ip
+	case "sleep":
+		return sleep
+	case "rm":
+		return rm
+	case "true", ":":
+		return func(*shell, []string, stdio) (int, error) { return 0, nil }
+	case "false":
+		return func(*shell, []string, stdio) (int, error) { return 1, nil }
 	}
+	return nil
 }
 
 // ipvsadm is the program under test. Like a C program whose output is no terminal it

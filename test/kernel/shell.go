@@ -99,8 +99,8 @@ func (c simple) run(sh *shell, io stdio) (rc int, err error) {
 		sh.vars[name] = value
 		return 0, nil
 	}
-	f, known := builtins[words[0]]
-	if !known {
+	f := builtin(words[0])
+	if f == nil {
 		return 0, fmt.Errorf("command %s is not replayed", words[0])
 	}
 	if rc, err = f(sh, words, io); err != nil {
