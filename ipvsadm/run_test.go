@@ -314,3 +314,29 @@ func TestUnsortedListingsAreStreamed(t *testing.T) {
 		t.Errorf("%v after %d services", err, n)
 	}
 }
+
+// Parts of a service may lie in one array of the director's, which stays as it is.
+func TestPartsAreNotWrittenTo(t *testing.T) {
+	servers := []ServerEntry{{Server: conf.Server{Weight: 2}}, {Server: conf.Server{Weight: 1}}}
+	parts := func(yield func(ServiceEntry) bool) {
+		_ = yield(ServiceEntry{Servers: servers[:1]}) && yield(ServiceEntry{Servers: []ServerEntry{{Server: conf.Server{Weight: 3}}}})
+	}
+	if all := whole(parts); len(all) != 1 || len(all[0].Servers) != 2 || servers[1].Server.Weight != 1 {
+		t.Errorf("%v of %v", all, servers)
+	}
+}
+
+// silent is a director that gives nothing for a service it does not have.
+type silent struct{ director }
+
+func (*silent) Services(*conf.ServiceKey) iter.Seq2[ServiceEntry, error] {
+	return func(func(ServiceEntry, error) bool) {}
+}
+
+func TestServiceThatIsNotGivenIsNotThere(t *testing.T) {
+	var out, errs strings.Builder
+	exit := Run([]string{"ipvsadm", "-L", "-f", "1"}, Stdio{Out: &out, Err: &errs}, Env{}, &silent{})
+	if out.Len() > 0 || errs.String() != "No such service\n" || exit != 1 {
+		t.Errorf("%q %q exit %d", out.String(), errs.String(), exit)
+	}
+}
