@@ -136,13 +136,13 @@ func (Clear) apply(e *Editor) error {
 }
 
 // server looks for the place of d in its service. As in ip_vs_add_dest and
-// ip_vs_edit_dest of the kernel, numbers are judged before the place.
+// ip_vs_edit_dest of the kernel, Check comes before the place.
 func (e *Editor) server(k ServiceKey, d *Server) (s *Service, place *Server, err error) {
 	if s, err = e.service(k); err != nil {
 		return nil, nil, err
 	}
 	d.canonical()
-	if err := invalid(func(p *problems) { p.checkNumbers("", d) }); err != nil {
+	if err := d.Check(); err != nil {
 		return nil, nil, err
 	}
 	return s, s.Server(d.ID()), nil

@@ -72,6 +72,7 @@ server = [{ address = "10.0.2.11:80" }]
 		{"-a -x 5 -y 6", AddServer{key, with(rs("10.0.2.23", 80, DR), func(d *Server) { d.Upper, d.Lower = 5, 6 })}, "range invalid "},
 		{"-a -y 6", AddServer{key, with(rs("10.0.2.24", 80, DR), func(d *Server) { d.Lower = 6 })}, "range invalid "},
 		{"-a existing -x 5 -y 6", AddServer{key, with(rs("10.0.2.11", 80, NAT), func(d *Server) { d.Upper, d.Lower = 5, 6 })}, "range invalid "},
+		{"-a existing with a gue tunnel without port", AddServer{key, with(rs("10.0.2.11", 80, Tunnel), func(d *Server) { d.TunType = TunGUE })}, "invalid "},
 		{"-a -r IPv6 -m", AddServer{key, rs("2001:db8:2::11", 80, NAT)}, "invalid "},
 		{"-a -r IPv6 -g", AddServer{key, rs("2001:db8:2::11", 80, DR)}, "invalid "},
 		{"-a -r IPv6 -i", AddServer{key, rs("2001:db8:2::11", 80, Tunnel)}, ""},

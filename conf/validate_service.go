@@ -50,9 +50,7 @@ func keyPath(path string, s *Service) string {
 func (p *problems) checkService(path string, s *Service, owners map[netip.Addr]string) {
 	p.checkName(path, s.Name)
 	p.checkKey(path, s, owners)
-	if !slices.Contains(schedulers, s.Scheduler) {
-		p.addKind(ErrNoScheduler, join(path, "scheduler"), "%q is not a scheduler; %s", s.Scheduler, oneOf(schedulers))
-	}
+	p.checkScheduler(path, s)
 	if s.Scheduler == "mh" && len(s.Servers) > mhSlots {
 		p.add(join(path, "scheduler"), "\"mh\" spreads at most %d servers, and there are %d; choose another scheduler", mhSlots, len(s.Servers))
 	}
@@ -74,6 +72,12 @@ func (p *problems) checkService(path string, s *Service, owners map[netip.Addr]s
 		} else {
 			names[d.Name] = i
 		}
+	}
+}
+
+func (p *problems) checkScheduler(path string, s *Service) {
+	if !slices.Contains(schedulers, s.Scheduler) {
+		p.addKind(ErrNoScheduler, join(path, "scheduler"), "%q is not a scheduler; %s", s.Scheduler, oneOf(schedulers))
 	}
 }
 

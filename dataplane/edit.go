@@ -33,6 +33,9 @@ func (p *Plane) AddService(c conf.Service) error {
 }
 
 func (p *Plane) newRules(c conf.Service, old *Service) (*serviceRules, error) {
+	if err := c.Check(); err != nil {
+		return nil, fmt.Errorf("service %v: %w", c.Key, err)
+	}
 	c.Servers = nil
 	r := &serviceRules{conf: c, schedName: c.Scheduler, onePacket: c.OnePacket, service: old}
 	if pe := c.Persistence; pe.Timeout > 0 {
@@ -140,11 +143,19 @@ func (p *Plane) AddServer(k conf.ServiceKey, c conf.Server) error {
 	if svc == nil {
 		return fmt.Errorf("add server %v to %v: %w", c.Addr, k, conf.ErrNoService)
 	}
+	if err := c.Check(); err != nil {
+		return fmt.Errorf("add server %v to %v: %w", c.Addr, k, err)
+	}
 	key := trashKey(k, &c)
 	if find(svc.servers, key) != nil {
 		return fmt.Errorf("add server %v to %v: %w", c.Addr, k, conf.ErrExists)
 	}
 	s := find(p.trash, key)
+	if s == nil { // as in the kernel, one that returns is not judged again
+		if err := p.env.oneMachine(c.Addr); err != nil {
+			return fmt.Errorf("add server %v to %v: %w", c.Addr, k, err)
+		}
+	}
 	if s != nil {
 		p.trash = slices.DeleteFunc(p.trash, func(o *Server) bool { return o == s })
 		if s.service.Load() != svc { // a service made anew: its servers' figures begin at 0
@@ -225,6 +236,11 @@ func (p *Plane) server(verb string, k conf.ServiceKey, c *conf.Server) (*Service
 	svc := p.services[k]
 	if svc == nil {
 		return nil, nil, fmt.Errorf("%s server %v of %v: %w", verb, c.Addr, k, conf.ErrNoService)
+	}
+	if verb == "edit" {
+		if err := c.Check(); err != nil {
+			return nil, nil, fmt.Errorf("edit server %v of %v: %w", c.Addr, k, err)
+		}
 	}
 	s := find(svc.servers, trashKey(k, c))
 	if s == nil {

@@ -81,6 +81,13 @@ func (p *Plane) Zero(k *conf.ServiceKey) error {
 	return nil
 }
 
+// Total are the figures of all services together. Safe for concurrent use.
+func (p *Plane) Total() Figures {
+	p.stats.mu.Lock()
+	defer p.stats.mu.Unlock()
+	return p.stats.total.read()
+}
+
 // Conn is one entry of the connection table as listings show it.
 type Conn struct {
 	Proto                 uint8 // 0: the template of a fwmark service

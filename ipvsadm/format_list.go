@@ -1,6 +1,8 @@
 package ipvsadm
 
 import (
+	"iter"
+	"slices"
 	"strconv"
 
 	"github.com/dirigo-lb/dirigo/conf"
@@ -56,19 +58,46 @@ var titles = [...]string{
 		"  -> RemoteAddress:Port           Forward TunnelInfo    Weight ActiveConn InActConn",
 }
 
-// Services writes the whole table (ipvsadm -L). size is that of the connection table,
-// in hash rows. The entries are in the order of the director, which --nosort shows.
-func (p *Printer) Services(size int, services []ServiceEntry) error {
+// Services writes the whole table (ipvsadm -L). size is that of the connection table, in
+// hash rows. With --nosort each entry is written as it comes; else all are held until
+// the last one has come. A service may come in parts: see Backend.
+func (p *Printer) Services(size int, services iter.Seq[ServiceEntry]) error {
 	p.text("IP Virtual Server version " + KernelVersion + " (size=")
 	p.line = strconv.AppendInt(p.line, int64(size), 10)
 	p.text(")")
 	p.end()
 	p.text(titles[p.list.layout()])
 	p.end()
-	for _, s := range p.services(services) {
-		p.service(s)
+	if !p.list.NoSort {
+		for _, s := range sorted(whole(services), compareServices) {
+			p.service(s)
+		}
+		return p.w.Flush()
+	}
+	var last conf.ServiceKey
+	for e := range services {
+		if e.Service.Key != last {
+			p.serviceLine(&e)
+			last = e.Service.Key
+		}
+		if p.serviceServers(&e); p.err != nil {
+			break // nobody reads on
+		}
 	}
 	return p.w.Flush()
+}
+
+// whole puts the entries of a service together into one.
+func whole(services iter.Seq[ServiceEntry]) (all []ServiceEntry) {
+	for e := range services {
+		if n := len(all); n > 0 && all[n-1].Service.Key == e.Service.Key {
+			all[n-1].Servers = append(all[n-1].Servers, e.Servers...)
+			continue
+		}
+		e.Servers = slices.Clip(e.Servers) // what is appended must not go into another's array
+		all = append(all, e)
+	}
+	return all
 }
 
 // Service writes one service (ipvsadm -L with a service): no version line.
@@ -77,13 +106,6 @@ func (p *Printer) Service(s *ServiceEntry) error {
 	p.end()
 	p.service(s)
 	return p.w.Flush()
-}
-
-func (p *Printer) services(s []ServiceEntry) []*ServiceEntry {
-	if p.list.NoSort {
-		return pointers(s)
-	}
-	return sorted(s, compareServices)
 }
 
 func (p *Printer) servers(s []ServerEntry) []*ServerEntry {
@@ -102,6 +124,11 @@ func pointers[T any](s []T) []*T {
 }
 
 func (p *Printer) service(e *ServiceEntry) {
+	p.serviceLine(e)
+	p.serviceServers(e)
+}
+
+func (p *Printer) serviceLine(e *ServiceEntry) {
 	s := &e.Service
 	p.serviceStart(&s.Key)
 	switch p.list.layout() {
@@ -115,8 +142,11 @@ func (p *Printer) service(e *ServiceEntry) {
 		p.serviceFlags(s)
 	}
 	p.end()
+}
+
+func (p *Printer) serviceServers(e *ServiceEntry) {
 	for _, d := range p.servers(e.Servers) {
-		p.server(s, d)
+		p.server(&e.Service, d)
 	}
 }
 

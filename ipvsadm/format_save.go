@@ -1,6 +1,7 @@
 package ipvsadm
 
 import (
+	"iter"
 	"strconv"
 
 	"github.com/dirigo-lb/dirigo/conf"
@@ -9,8 +10,8 @@ import (
 
 // Save writes the table as command lines that Restore reads (ipvsadm -S). As in
 // ipvsadm, thresholds, timeouts and daemons are not saved.
-func (p *Printer) Save(services []ServiceEntry) error {
-	for _, e := range sorted(services, compareServices) {
+func (p *Printer) Save(services iter.Seq[ServiceEntry]) error {
+	for _, e := range sorted(whole(services), compareServices) {
 		p.saveService(&e.Service)
 		for _, d := range sorted(e.Servers, compareServers) {
 			p.saveServer(&e.Service, &d.Server)

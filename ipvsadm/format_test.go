@@ -1,7 +1,6 @@
 package ipvsadm
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"io"
@@ -225,7 +224,7 @@ func TestSaveText(t *testing.T) {
 -A -f 8 -6 -s mh -p 360 --pe sip -b mh-fallback
 `
 	var b strings.Builder
-	if err := NewPrinter(&b, List{}, nil).Save(example()); err != nil || b.String() != want {
+	if err := NewPrinter(&b, List{}, nil).Save(slices.Values(example())); err != nil || b.String() != want {
 		t.Errorf("%v\n%s\nwant:\n%s", err, b.String(), want)
 	}
 }
@@ -248,7 +247,7 @@ func TestLongNamesAreCut(t *testing.T) {
 		t.Errorf("\n%s\nwant:\n%s", visible(got), visible(want))
 	}
 	var b strings.Builder
-	if err := NewPrinter(&b, List{}, n).Save([]ServiceEntry{s}); err != nil {
+	if err := NewPrinter(&b, List{}, n).Save(slices.Values([]ServiceEntry{s})); err != nil {
 		t.Fatal(err)
 	}
 	if want := "-a -t a-very-long-name.example.com:http -r another-long-name.example.com:http -m -w 1\n"; !strings.HasSuffix(b.String(), want) {
@@ -323,13 +322,13 @@ func TestWriteErrorsAreReported(t *testing.T) {
 	if err := NewPrinter(&limited{1 << 17}, List{}, nil).Conns(all); !errors.Is(err, errFull) { // an endless list must stop
 		t.Errorf("Conns: %v", err)
 	}
-	if err := NewPrinter(&limited{}, List{}, nil).Services(1, example()); !errors.Is(err, errFull) {
+	if err := NewPrinter(&limited{}, List{}, nil).Services(1, slices.Values(example())); !errors.Is(err, errFull) {
 		t.Errorf("Services: %v", err)
 	}
 	if err := NewPrinter(&limited{}, List{}, nil).Service(&example()[0]); !errors.Is(err, errFull) {
 		t.Errorf("Service: %v", err)
 	}
-	if err := NewPrinter(&limited{}, List{}, nil).Save(example()); !errors.Is(err, errFull) {
+	if err := NewPrinter(&limited{}, List{}, nil).Save(slices.Values(example())); !errors.Is(err, errFull) {
 		t.Errorf("Save: %v", err)
 	}
 	if err := errors.Join(WriteTimeouts(&limited{}, Timeouts{}), WriteDaemons(&limited{}, []Daemon{{Role: Master}}),
@@ -380,26 +379,5 @@ func BenchmarkParse(b *testing.B) {
 		if _, err := Parse(argv, Env{}); err != nil {
 			b.Fatal(err)
 		}
-	}
-}
-
-// The help has a line for each command and option and fits a terminal.
-func TestHelp(t *testing.T) {
-	var b strings.Builder
-	if err := WriteUsage(&b, "lb"); err != nil {
-		t.Fatal(err)
-	}
-	s := bufio.NewScanner(strings.NewReader(b.String()))
-	for first := true; s.Scan(); first = false {
-		if first && s.Text() != Version || len(s.Text()) > 100 || strings.TrimRight(s.Text(), " ") != s.Text() {
-			t.Errorf("line %q", s.Text())
-		}
-	}
-	if !strings.Contains(b.String(), "  lb -L|-l [SERVICE]") || strings.Contains(b.String(), "PROGRAM") {
-		t.Error("the program's name is not in the help")
-	}
-	b.Reset()
-	if err := WriteVersion(&b); err != nil || b.String() != Version+"\n" || !strings.HasPrefix(Version, "ipvsadm v1.31") {
-		t.Errorf("%v %q", err, b.String())
 	}
 }

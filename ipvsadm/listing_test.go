@@ -239,7 +239,7 @@ func printServices(t testing.TB, list List, names Namer, l listing, reversed boo
 	if l.size == 0 {
 		err = p.Service(&l.services[0])
 	} else {
-		err = p.Services(l.size, l.services)
+		err = p.Services(l.size, slices.Values(l.services))
 	}
 	if err != nil {
 		t.Fatal(err)

@@ -20,7 +20,8 @@ const (
 // Env is what a command line means apart from its words. The zero Env is usable.
 type Env struct {
 	Program   string   // argv[0], for the hint; "" is "ipvsadm"
-	Names     Resolver // nil: numbers only
+	Names     Resolver // of what is typed; nil: numbers only
+	Namer     Namer    // of what Run lists; nil: numbers only
 	Restoring bool     // the line was read by -R, so another -R is refused
 }
 

@@ -114,7 +114,7 @@ func TestRulesMakeRecordedTables(t *testing.T) {
 			switch {
 			case cmd.Op == OpSave:
 				var s strings.Builder
-				if err := NewPrinter(&s, cmd.List, names).Save(tab); err != nil {
+				if err := NewPrinter(&s, cmd.List, names).Save(slices.Values(tab)); err != nil {
 					t.Fatal(err)
 				}
 				got = s.String()
@@ -155,7 +155,7 @@ func TestSavedRulesRestoreTheSame(t *testing.T) {
 		}
 		for _, list := range []List{{}, {Numeric: true}} {
 			var first, second strings.Builder
-			if err := NewPrinter(&first, list, names).Save(tab); err != nil {
+			if err := NewPrinter(&first, list, names).Save(slices.Values(tab)); err != nil {
 				t.Fatal(err)
 			}
 			var again table
@@ -165,11 +165,11 @@ func TestSavedRulesRestoreTheSame(t *testing.T) {
 				}
 				again.do(cmd)
 			}
-			if err := NewPrinter(&second, List{Numeric: true}, nil).Save(again); err != nil {
+			if err := NewPrinter(&second, List{Numeric: true}, nil).Save(slices.Values(again)); err != nil {
 				t.Fatal(err)
 			}
 			var want strings.Builder
-			if err := NewPrinter(&want, List{Numeric: true}, nil).Save(tab); err != nil {
+			if err := NewPrinter(&want, List{Numeric: true}, nil).Save(slices.Values(tab)); err != nil {
 				t.Fatal(err)
 			}
 			if second.String() != want.String() || len(again) == 0 {

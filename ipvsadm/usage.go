@@ -15,99 +15,102 @@ func WriteVersion(w io.Writer) error {
 	return err
 }
 
-// WriteUsage writes the help, with the program under its own name.
+// WriteUsage writes the help, with the program under its own name: the version line, the
+// lines of ipvsadm 1.31, and a last paragraph of our own.
 func WriteUsage(w io.Writer, program string) error {
-	_, err := io.WriteString(w, Version+"\n"+strings.ReplaceAll(usage, "PROGRAM", program))
+	_, err := io.WriteString(w, Version+"\n"+strings.ReplaceAll(usage, "PROGRAM", program)+differences)
 	return err
 }
 
+// usage is the help of ipvsadm 1.31, line by line, so that what reads it finds what it
+// looks for. What it says wrongly, and what it leaves out, is in differences.
 const usage = `Usage:
-  PROGRAM                             the same as PROGRAM -L
-  PROGRAM -A|-E SERVICE [-s NAME] [-p [SECONDS]] [-M MASK] [--pe NAME] [-o] [-b FLAGS]
-  PROGRAM -D SERVICE
-  PROGRAM -a|-e SERVICE -r SERVER [-g|-i|-m] [-w N] [-x N] [-y N] [TUNNEL OPTIONS]
-  PROGRAM -d SERVICE -r SERVER
-  PROGRAM -L|-l [SERVICE] [LIST OPTIONS]
-  PROGRAM -Z [SERVICE]
+  PROGRAM -A|E virtual-service [-s scheduler] [-p [timeout]] [-M netmask] [--pe persistence_engine] [-b sched-flags]
+  PROGRAM -D virtual-service
   PROGRAM -C
-  PROGRAM -S [-n]
   PROGRAM -R
-  PROGRAM --set TCP TCPFIN UDP
-  PROGRAM --start-daemon master|backup [DAEMON OPTIONS]
-  PROGRAM --stop-daemon master|backup [--syncid N]
+  PROGRAM -S [-n]
+  PROGRAM -a|e virtual-service -r server-address [options]
+  PROGRAM -d virtual-service -r server-address
+  PROGRAM -L|l [virtual-service] [options]
+  PROGRAM -Z [virtual-service]
+  PROGRAM --set tcp tcpfin udp
+  PROGRAM --start-daemon {master|backup} [daemon-options]
+  PROGRAM --stop-daemon {master|backup}
   PROGRAM -h
-  PROGRAM -v
-
-The command comes first; the other options may be in any order.
 
 Commands:
-  -A, --add-service        make a virtual service
-  -E, --edit-service       replace the definition of a virtual service
-  -D, --delete-service     remove a virtual service and its real servers
-  -a, --add-server         give a real server to a virtual service
-  -e, --edit-server        replace the definition of a real server
-  -d, --delete-server      take a real server from a virtual service
-  -L, -l, --list           show services, connections, timeouts or sync daemons
-  -Z, --zero               set the counters of one service, or of all, to zero
-  -C, --clear              remove all virtual services
-  -S, --save               write all rules to standard output
-  -R, --restore            carry out the rules from standard input
-      --set                change the timeouts (seconds; 0 leaves one as it is)
-      --start-daemon       start to send (master) or receive (backup) connections
-      --stop-daemon        stop that
-  -h, --help               show this text
-  -v, --version            show the version
+Either long or short options are allowed.
+  --add-service     -A        add virtual service with options
+  --edit-service    -E        edit virtual service with options
+  --delete-service  -D        delete virtual service
+  --clear           -C        clear the whole table
+  --restore         -R        restore rules from stdin
+  --save            -S        save rules to stdout
+  --add-server      -a        add real server with options
+  --edit-server     -e        edit real server with options
+  --delete-server   -d        delete real server
+  --list            -L|-l     list the table
+  --zero            -Z        zero counters in a service or all services
+  --set tcp tcpfin udp        set connection timeout values
+  --start-daemon              start connection sync daemon
+  --stop-daemon               stop connection sync daemon
+  --help            -h        display this help message
 
-SERVICE is one of:
-  -t, --tcp-service HOST[:PORT]
-  -u, --udp-service HOST[:PORT]
-      --sctp-service HOST[:PORT]
-  -f, --fwmark-service MARK    packets that carry this firewall mark (1 and up)
-  -6, --ipv6                   after -f: the mark's IPv6 packets
+virtual-service:
+  --tcp-service|-t  service-address   service-address is host[:port]
+  --udp-service|-u  service-address   service-address is host[:port]
+  --sctp-service    service-address   service-address is host[:port]
+  --fwmark-service|-f fwmark          fwmark is an integer greater than zero
 
-Options of a service:
-  -s, --scheduler NAME     rr, wrr, lc, wlc, lblc, lblcr, dh, sh, sed, nq, fo, ovf or mh
-                           (default: wlc)
-  -p, --persistent [SECONDS]   a client stays at its server (default: 360)
-  -M, --netmask MASK       clients that count as one: a mask, or an IPv6 prefix length
-      --pe NAME            persistence engine: sip
-  -o, --ops                every UDP packet is scheduled for itself
-  -b, --sched-flags LIST   flag-1, flag-2, flag-3; sh-fallback, sh-port; mh-fallback, mh-port
+Options:
+  --ipv6         -6                   fwmark entry uses IPv6
+  --scheduler    -s scheduler         one of rr|wrr|lc|wlc|lblc|lblcr|dh|sh|sed|nq|fo|ovf|mh,
+                                      the default scheduler is wlc.
+  --pe            engine              alternate persistence engine may be sip,
+                                      not set by default.
+  --persistent   -p [timeout]         persistent service
+  --netmask      -M netmask           persistent granularity mask
+  --real-server  -r server-address    server-address is host (and port)
+  --gatewaying   -g                   gatewaying (direct routing) (default)
+  --ipip         -i                   ipip encapsulation (tunneling)
+  --masquerading -m                   masquerading (NAT)
+  --tun-type      type                one of ipip|gue|gre,
+                                      the default tunnel type is ipip.
+  --tun-port      port                tunnel destination port
+  --tun-nocsum                        tunnel encapsulation without checksum
+  --tun-csum                          tunnel encapsulation with checksum
+  --tun-remcsum                       tunnel encapsulation with remote checksum
+  --weight       -w weight            capacity of real server
+  --u-threshold  -x uthreshold        upper threshold of connections
+  --l-threshold  -y lthreshold        lower threshold of connections
+  --connection   -c                   output of current IPVS connections
+  --timeout                           output of timeout (tcp tcpfin udp)
+  --daemon                            output of daemon information
+  --stats                             output of statistics information
+  --rate                              output of rate information
+  --exact                             expand numbers (display exact values)
+  --thresholds                        output of thresholds information
+  --persistent-conn                   output of persistent connection info
+  --tun-info                          output of tunnel information
+  --nosort                            disable sorting output of service/server entries
+  --sort                              does nothing, for backwards compatibility
+  --ops          -o                   one-packet scheduling
+  --numeric      -n                   numeric output of addresses and ports
+  --sched-flags  -b flags             scheduler flags (comma-separated)
+Daemon Options:
+  --syncid sid                        syncid for connection sync (default=255)
+  --sync-maxlen length                Max sync message length (default=1472)
+  --mcast-interface interface         multicast interface for connection sync
+  --mcast-group address               IPv4/IPv6 group (default=224.0.0.81)
+  --mcast-port port                   UDP port (default=8848)
+  --mcast-ttl ttl                     Multicast TTL (default=1)
+`
 
-Options of a server:
-  -r, --real-server HOST[:PORT]
-  -g, --gatewaying         direct routing (default)
-  -i, --ipip               tunnel
-  -m, --masquerading       address translation of the destination
-      --fullnat            address translation of both ends
-  -w, --weight N           share of the load (default: 1; 0: no new connections)
-  -x, --u-threshold N      no new connections from N connections on (default: 0, no limit)
-  -y, --l-threshold N      new connections again below N
-      --tun-type TYPE      ipip, gue or gre (default: ipip)
-      --tun-port PORT      UDP port of a gue tunnel
-      --tun-nocsum         tunnel without checksum (default)
-      --tun-csum           tunnel with checksum
-      --tun-remcsum        tunnel with remote checksum
-
-Options of a list:
-  -n, --numeric            addresses and ports as numbers
-  -c, --connection         the connections
-      --timeout            the timeouts
-      --daemon             the sync daemons
-      --stats              totals
-      --rate               rates per second
-  -X, --exact              numbers in full
-      --thresholds         thresholds
-      --persistent-conn    persistent connections; with -c: the engine's data
-      --tun-info           tunnel types
-      --nosort             in the order of the director
-      --sort               nothing: the list is sorted anyway
-
-Options of a daemon:
-      --syncid N           0 to 255 (default: 0)
-      --sync-maxlen BYTES  longest message (default: by the MTU)
-      --mcast-interface NAME   (default: eth0)
-      --mcast-group ADDRESS    (default: 224.0.0.81)
-      --mcast-port PORT        (default: 8848)
-      --mcast-ttl N            (default: 1)
+// differences ends the help: what is not as the lines above it say.
+const differences = `
+Differences:
+This ipvsadm speaks to Dirigo, a director in userspace. --version (-v) shows its version, -X is
+--exact. The default syncid is 0, not 255. Without --sync-maxlen the length follows the MTU of the
+interface. A director does not offer --fullnat, a method of other trees, though the word is known.
 `

@@ -23,17 +23,19 @@ import (
 // director is the pipeline in the recordings' fixed topology: clients and a gateway on
 // cl0, real servers on sv0, all neighbours known.
 type director struct {
-	plane   *dataplane.Plane
-	worker  *dataplane.Worker
-	queues  []*pcap.Queue
-	now     time.Duration
-	marks   []conf.Mark
-	sysctl  conf.Sysctl
-	env     dataplane.Environment
-	orphans time.Duration // when the work of a removal is to be done; 0: there is none
-	out     []frame       // since the last inject or wait
-	draw    uint64        // what twos draws next: see steer
-	shift   time.Duration // added to the clock when connections are listed: see dump
+	plane    *dataplane.Plane
+	worker   *dataplane.Worker
+	queues   []*pcap.Queue
+	now      time.Duration
+	marks    []conf.Mark
+	sysctl   conf.Sysctl
+	daemons  []ipvsadm.Daemon
+	env      dataplane.Environment
+	orphans  time.Duration // when the work of a removal is to be done; 0: there is none
+	out      []frame       // since the last inject or wait
+	draw     uint64        // what twos draws next: see steer
+	estimate time.Duration // when the rates are next estimated
+	shift    time.Duration // added to the clock when connections are listed: see dump
 
 	toHost   [][]byte // packets delivered to the machine's own stack
 	lastV    dataplane.Verdict
@@ -122,6 +124,7 @@ func newDirector(r *recording) (*director, error) {
 	})
 	d.sysctl = conf.Default().Sysctl
 	d.plane.SetSysctl(d.sysctl)
+	d.estimate = d.now + dataplane.EstimatePeriod
 	return d, errors.Join(d.sysctl.Set("sync_qlen_max", recordedQueue), d.configure(r))
 }
 
@@ -135,9 +138,10 @@ func (d *director) configure(r *recording) error {
 		d.marks = append(d.marks, m)
 	}
 	d.plane.SetMarks(d.marks)
+	sh := newShell(d)
 	for _, line := range r.Rules {
-		if _, err := d.ipvsadm(strings.Fields(line)); err != nil {
-			return fmt.Errorf("rule %q: %w", line, err)
+		if text, rc, err := sh.do("ipvsadm " + line); err != nil || rc != 0 {
+			return fmt.Errorf("rule %q: exit code %d, text %q, %v", line, rc, text, err)
 		}
 	}
 	for name, v := range r.Sysctls {
@@ -153,7 +157,7 @@ func (d *director) configure(r *recording) error {
 // happens when it is due.
 func (d *director) advance(t time.Duration) error {
 	for d.now < t {
-		d.now = min(t, d.now+time.Second)
+		d.now = min(t, d.now+time.Second, d.estimate)
 		if d.orphans != 0 && d.now >= d.orphans {
 			if d.orphans = 0; d.plane.ExpireOrphans() > 0 {
 				d.orphans = d.now + conntrack.TickLen // their parents
@@ -163,7 +167,24 @@ func (d *director) advance(t time.Duration) error {
 			return err
 		}
 		d.plane.Housekeep()
+		if d.now == d.estimate {
+			d.worker.HandOver()
+			d.plane.Estimate()
+			d.estimate += dataplane.EstimatePeriod
+		}
 	}
+	return nil
+}
+
+// deadEnd is ip route add blackhole|unreachable.
+func (d *director) deadEnd(prefix string) error {
+	p, err := netip.ParsePrefix(prefix)
+	if err != nil {
+		return err
+	}
+	d.env.Routes = append(d.env.Routes, dataplane.Route{Dest: p, Kind: dataplane.Unreachable})
+	d.plane.SetEnvironment(d.env)
+	d.plane.Publish()
 	return nil
 }
 
@@ -234,103 +255,6 @@ func (d *director) steer(s *step) {
 			}
 		}
 	}
-}
-
-// ipvsadm obeys one command line and returns what it prints.
-func (d *director) ipvsadm(argv []string) (string, error) {
-	cmd, err := ipvsadm.Parse(argv, ipvsadm.Env{})
-	if err != nil {
-		return "", err
-	}
-	var b bytes.Buffer
-	switch cmd.Op {
-	case ipvsadm.OpAddService:
-		err = d.plane.AddService(cmd.Service)
-	case ipvsadm.OpEditService:
-		err = d.plane.EditService(cmd.Service)
-	case ipvsadm.OpDeleteService:
-		err = d.plane.DeleteService(cmd.Key)
-	case ipvsadm.OpAddServer:
-		err = d.plane.AddServer(cmd.Key, cmd.Server)
-	case ipvsadm.OpEditServer:
-		err = d.plane.EditServer(cmd.Key, cmd.Server)
-	case ipvsadm.OpDeleteServer:
-		err = d.plane.DeleteServer(cmd.Key, cmd.Server)
-	case ipvsadm.OpFlush:
-		for _, s := range d.plane.Services() {
-			err = errors.Join(err, d.plane.DeleteService(s.Key))
-		}
-	case ipvsadm.OpSet:
-		sec := func(n int) time.Duration { return time.Duration(n) * time.Second }
-		d.plane.SetTimeouts(sec(cmd.Timeouts.TCP), sec(cmd.Timeouts.TCPFin), sec(cmd.Timeouts.UDP))
-	case ipvsadm.OpZero:
-		var k *conf.ServiceKey
-		if cmd.HasKey {
-			k = &cmd.Key
-		}
-		d.worker.HandOver()
-		err = d.plane.Zero(k)
-	case ipvsadm.OpList, ipvsadm.OpSave:
-		err = d.list(&b, cmd)
-	default:
-		err = fmt.Errorf("%v: not replayed", cmd.Op)
-	}
-	if err == nil && cmd.Op != ipvsadm.OpList && cmd.Op != ipvsadm.OpSave {
-		d.plane.Publish()
-		d.orphans = d.now + conntrack.TickLen
-	}
-	return b.String(), err
-}
-
-// list prints what ipvsadm would.
-func (d *director) list(b *bytes.Buffer, cmd *ipvsadm.Command) error {
-	p := ipvsadm.NewPrinter(b, cmd.List, nil)
-	switch {
-	case cmd.List.Connections:
-		return p.Conns(func(yield func(ipvsadm.ConnEntry) bool) {
-			d.plane.EachConn(func(c dataplane.Conn) bool {
-				return yield(ipvsadm.ConnEntry{Proto: c.Proto, Expire: c.Expires, State: c.State, Client: c.Client, Virtual: c.Virtual, Dest: c.Dest, PEName: c.Engine, PEData: c.EngineData})
-			})
-		})
-	case cmd.List.Timeout:
-		tcp, fin, udp := d.plane.Timeouts()
-		return ipvsadm.WriteTimeouts(b, ipvsadm.Timeouts{TCP: int(tcp.Seconds()), TCPFin: int(fin.Seconds()), UDP: int(udp.Seconds())})
-	}
-	d.worker.HandOver()
-	var list []ipvsadm.ServiceEntry
-	for _, s := range d.plane.Services() {
-		if cmd.HasKey && s.Key != cmd.Key {
-			continue
-		}
-		e := ipvsadm.ServiceEntry{Service: s.Service, Stats: ipvsadm.Stats(s.Counter), Rates: ipvsadm.Rates(s.Rates)}
-		for _, srv := range s.Servers {
-			e.Servers = append(e.Servers, ipvsadm.ServerEntry{
-				Server: srv.Server, ActiveConn: uint32(srv.Active), InActConn: uint32(srv.Inactive),
-				PersistConn: uint32(srv.Persistent), Stats: ipvsadm.Stats(srv.Counter), Rates: ipvsadm.Rates(srv.Rates),
-			})
-		}
-		list = append(list, e)
-	}
-	switch {
-	case cmd.Op == ipvsadm.OpSave:
-		return p.Save(list)
-	case cmd.HasKey && len(list) == 1:
-		return p.Service(&list[0])
-	}
-	return p.Services(4096, list)
-}
-
-// recordedQueue is what the recorded machine's memory made of sync_qlen_max.
-const recordedQueue = "7903"
-
-// setSysctl is sysctl -w of a net.ipv4.vs.* name.
-func (d *director) setSysctl(name, value string) error {
-	if err := d.sysctl.Set(strings.TrimPrefix(name, "net.ipv4.vs."), value); err != nil {
-		return err
-	}
-	d.plane.SetSysctl(d.sysctl)
-	d.plane.Publish()
-	return nil
 }
 
 // parseMark reads a MARK rule in iptables' words, as far as the recordings use them.

@@ -16,6 +16,7 @@ import (
 // recording is one conversation: transcript.jsonl of its folder.
 type recording struct {
 	Name     string
+	Ipvsadm  string // the program's version line
 	VIPs     []string
 	Local    []string // prefixes that are local to the director
 	Rules    []string // lines for ipvsadm

@@ -2,25 +2,20 @@ package kernel
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"runtime/debug"
-	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/dirigo-lb/dirigo/conf"
-	"github.com/dirigo-lb/dirigo/conntrack"
-	"github.com/dirigo-lb/dirigo/dataplane"
 	"github.com/dirigo-lb/dirigo/packet"
 )
 
 // TestRecordings plays every recording of the folder that DIRIGO_RECORDINGS names, by
-// default the project's own, and compares each emitted frame and each listing.
+// default the project's own, and compares each emitted frame and what each line
+// of a shell wrote and returned.
 func TestRecordings(t *testing.T) {
 	dir := os.Getenv("DIRIGO_RECORDINGS")
 	if dir == "" {
@@ -50,16 +45,17 @@ func TestRecordings(t *testing.T) {
 			different++
 		}
 	}
-	fmt.Printf("%d steps, %d frames, %d listings compared\n", sum.steps, sum.frames, sum.listings)
+	fmt.Printf("%d steps, %d frames, %d commands, %d listings compared\n", sum.steps, sum.frames, sum.commands, sum.listings)
 	fmt.Printf("recordings: %d equal, %d different\n", len(files)-different, different)
 }
 
 // tally counts what was compared.
-type tally struct{ steps, frames, listings int }
+type tally struct{ steps, frames, commands, listings int }
 
 func (t *tally) add(o tally) {
 	t.steps += o.steps
 	t.frames += o.frames
+	t.commands += o.commands
 	t.listings += o.listings
 }
 
@@ -76,6 +72,7 @@ func play(r *recording) (n tally, diffs []string) {
 	}
 	defer d.plane.Conns().Close()
 	start := d.now
+	sh := newShell(d)
 	report := func(s *step, format string, args ...any) {
 		diffs = append(diffs, fmt.Sprintf("step %d (%s): %s", s.Step, s.Note, fmt.Sprintf(format, args...)))
 	}
@@ -102,17 +99,21 @@ func play(r *recording) (n tally, diffs []string) {
 			if diff := d.compare(s, b); diff != "" {
 				report(s, "%s", diff)
 			}
-		case "cmd":
-			if diff := d.command(s); diff != "" {
-				report(s, "%s", diff)
+		case "cmd", "dump":
+			if strings.HasPrefix(s.Cmd, "conntrack ") { // the recorded machine's netfilter, which a director here has none of
+				continue
 			}
-		case "dump":
-			ok, diff := d.dump(s)
-			if ok {
+			if s.Op == "dump" {
 				n.listings++
+			} else {
+				n.commands++
 			}
-			if diff != "" {
+			if diff := d.line(sh, r, s); diff != "" {
 				report(s, "%s", diff)
+			}
+		default:
+			if s.Op != "wait" {
+				report(s, "step %q is not replayed", s.Op)
 			}
 		}
 	}
@@ -238,184 +239,6 @@ func decode(b []byte) string {
 	s := fmt.Sprintf("%v > %v %v:%d > %v:%d proto %d ttl %d flags %#x len %d", f.SrcMAC(), f.DstMAC(), f.Flow.Src, f.Flow.SrcPort,
 		f.Flow.Dst, f.Flow.DstPort, f.Flow.Proto, f.TTL, f.TCPFlags, f.IPLen())
 	return s + fmt.Sprintf(" %x", b[14:min(len(b), 14+68)])
-}
-
-// command obeys a cmd step.
-func (d *director) command(s *step) string {
-	words := strings.Fields(s.Cmd)
-	switch words[0] {
-	case "ipvsadm":
-		_, err := d.ipvsadm(words[1:])
-		if (err != nil) != (s.RC != 0) {
-			return fmt.Sprintf("%s: %v; recorded exit code %d, text %q", s.Cmd, err, s.RC, s.Text)
-		}
-		return ""
-	case "sysctl":
-		return d.sysctlCommand(s)
-	}
-	if len(words) == 5 && words[0] == "ip" && words[1] == "route" && words[2] == "add" {
-		return d.deadEnd(words[4])
-	}
-	return fmt.Sprintf("command %q is not replayed", s.Cmd)
-}
-
-// sysctlCommand is sysctl -w 'NAME=VALUE', which may be followed by 2>&1; sysctl NAME,
-// whose text is compared then.
-func (d *director) sysctlCommand(s *step) string {
-	first, query, both := strings.Cut(s.Cmd, " 2>&1; ")
-	name, value, _ := strings.Cut(strings.Trim(strings.TrimPrefix(first, "sysctl -w "), "'"), "=")
-	err := d.setSysctl(name, value)
-	if !both {
-		if (err != nil) != (s.RC != 0) {
-			return fmt.Sprintf("%s: %v; recorded exit code %d, text %q", s.Cmd, err, s.RC, s.Text)
-		}
-		return ""
-	}
-	short := strings.TrimPrefix(strings.TrimPrefix(query, "sysctl "), "net.ipv4.vs.")
-	now, gerr := d.sysctl.Get(short)
-	got := fmt.Sprintf("%s = %s\n", name, value)
-	missing := fmt.Sprintf("sysctl: cannot stat /proc/sys/net/ipv4/vs/%s: No such file or directory\n", short)
-	switch {
-	case errors.Is(err, conf.ErrNoSysctl):
-		got = missing
-	case err != nil:
-		got = fmt.Sprintf("sysctl: setting key %q: Invalid argument\n", name)
-	}
-	if gerr != nil {
-		got += missing
-	} else {
-		got += fmt.Sprintf("net.ipv4.vs.%s = %s\n", short, now)
-	}
-	if got != s.Text {
-		return s.Cmd + lineDiff(s.Text, got)
-	}
-	return ""
-}
-
-// deadEnd is ip route add blackhole|unreachable.
-func (d *director) deadEnd(prefix string) string {
-	p, err := netip.ParsePrefix(prefix)
-	if err != nil {
-		return err.Error()
-	}
-	d.env.Routes = append(d.env.Routes, dataplane.Route{Dest: p, Kind: dataplane.Unreachable})
-	d.plane.SetEnvironment(d.env)
-	d.plane.Publish()
-	return ""
-}
-
-// dump compares a listing; ok says whether it is one that depends on behaviour.
-func (d *director) dump(s *step) (ok bool, diff string) {
-	words := strings.Fields(s.Cmd)
-	if words[0] == "conntrack" { // the recorded machine's netfilter, which a director here has none of
-		return false, ""
-	}
-	if s.Cmd == "cat /proc/net/ip_vs_app" {
-		got := fmt.Sprintf("prot port    usecnt name\nTCP  21      %d      ftp              \n", d.plane.FTPConns())
-		if got != s.Text {
-			return true, s.Cmd + lineDiff(s.Text, got)
-		}
-		return true, ""
-	}
-	if len(words) < 2 || words[0] != "ipvsadm" || slices.ContainsFunc(words, func(w string) bool { return strings.ContainsAny(w, "|<>;") }) {
-		return false, fmt.Sprintf("listing %q is not replayed", s.Cmd)
-	}
-	got, err := d.ipvsadm(words[1:])
-	if err != nil {
-		return true, fmt.Sprintf("%s: %v", s.Cmd, err)
-	}
-	want := s.Text
-	if strings.HasPrefix(words[1], "-Lnc") {
-		// A step's recorded instant is not that of the kernel's jiffy: an entry may be
-		// some milliseconds on this or that side of a whole second.
-		var all []string
-		for _, d.shift = range []time.Duration{jiffies, -jiffies, 0} {
-			if got, err = d.ipvsadm(words[1:]); err != nil {
-				return true, fmt.Sprintf("%s: %v", s.Cmd, err)
-			}
-			all = append(all, sortedConns(got))
-		}
-		for _, got = range all {
-			if got == sortedConns(want) {
-				return true, ""
-			}
-		}
-		want, got = sortedConns(want), mergeSeconds(sortedConns(want), all)
-		if d.sysctl.DropEntry >= conntrack.DefenceActing { // what the kernel sacrificed was drawn at random
-			got = common(want, got)
-		}
-	}
-	if got != want {
-		return true, s.Cmd + lineDiff(want, got)
-	}
-	return true, ""
-}
-
-// jiffies bounds how far a step's recorded instant is from the kernel's timers: the 12 ms
-// it waited after each frame.
-const jiffies = 12 * time.Millisecond
-
-// mergeSeconds returns the last of the listings got with each row as want has it, if any
-// of the listings has that row so.
-func mergeSeconds(want string, got []string) string {
-	seen := map[string]bool{}
-	for _, g := range got {
-		for l := range strings.SplitSeq(g, "\n") {
-			seen[l] = true
-		}
-	}
-	rows := strings.Split(got[len(got)-1], "\n")
-	for w := range strings.SplitSeq(want, "\n") {
-		if !seen[w] || len(w) < 9 {
-			continue
-		}
-		for i, r := range rows {
-			if len(r) > 9 && r[9:] == w[9:] && r[:4] == w[:4] {
-				rows[i] = w
-			}
-		}
-	}
-	slices.Sort(rows[2 : len(rows)-1])
-	return strings.Join(rows, "\n")
-}
-
-// common is got without the lines that want lacks.
-func common(want, got string) string {
-	w := strings.Split(want, "\n")
-	g := slices.DeleteFunc(strings.Split(got, "\n"), func(l string) bool { return !slices.Contains(w, l) })
-	return strings.Join(g, "\n")
-}
-
-// lineDiff names the lines that only one of two listings has.
-func lineDiff(want, got string) string {
-	w, g := strings.Split(want, "\n"), strings.Split(got, "\n")
-	var b strings.Builder
-	for _, l := range w {
-		if i := slices.Index(g, l); i >= 0 {
-			g = slices.Delete(g, i, i+1)
-		} else {
-			b.WriteString("\n  want " + l)
-		}
-	}
-	for _, l := range g {
-		b.WriteString("\n  got  " + l)
-	}
-	if b.Len() == 0 {
-		return ": the same lines in another order"
-	}
-	return b.String()
-}
-
-// sortedConns sorts a connection listing and leaves out entries at 00:00, whose time is
-// over and which the kernel's coarse timers have not removed yet.
-func sortedConns(text string) string {
-	lines := strings.SplitAfter(text, "\n")
-	if len(lines) < 2 {
-		return text
-	}
-	rows := slices.DeleteFunc(slices.Clone(lines[2:]), func(l string) bool { return len(l) > 9 && l[4:9] == "00:00" })
-	slices.Sort(rows)
-	return strings.Join(append(lines[:2:2], rows...), "")
 }
 
 func firstChunk(f *packet.Frame) uint8 {
