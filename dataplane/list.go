@@ -6,6 +6,7 @@ import (
 
 	"github.com/dirigo-lb/dirigo/conf"
 	"github.com/dirigo-lb/dirigo/conntrack"
+	"github.com/dirigo-lb/dirigo/packet"
 )
 
 // ServiceStatus is a service as listings show it. Servers are in the kernel's list
@@ -163,3 +164,6 @@ func (p *Plane) Ports() []PortCounters {
 	defer p.stats.mu.Unlock()
 	return append([]PortCounters(nil), p.stats.ports...)
 }
+
+// Serves reports whether the workers take an address for a virtual service's.
+func (p *Plane) Serves(a netip.Addr) bool { return p.table.Load().vips[packet.AddrFrom(a)] }

@@ -21,8 +21,6 @@ func (w *Worker) pass(f *packet.Frame, r Reason) (Verdict, Reason) {
 // would, and reports whether there was something to say.
 func (w *Worker) refuse(f *packet.Frame) bool {
 	switch f.Flow.Proto {
-	case packet.ICMP, packet.ICMPv6:
-		return false
 	case packet.TCP, packet.SCTP:
 	case packet.UDP:
 		if f.Fragment() || !f.VerifyTransport() {
@@ -30,8 +28,10 @@ func (w *Worker) refuse(f *packet.Frame) bool {
 		}
 		w.sendICMP(f, f.Flow.Dst, icmpPortUnreachable, 0)
 		return true
+	case packet.ICMP, packet.ICMPv6, packet.GRE, packet.IPIP, packet.IPv6: // a host knows them
+		return false
 	default:
-		w.sendICMP(f, f.Flow.Dst, icmpProtocolUnreachable, w.nextHeaderAt(f))
+		w.sendICMP(f, f.Flow.Dst, icmpProtocolUnreachable, nextHeaderAt(f))
 		return true
 	}
 	rt := w.route(f.Flow.Src)
@@ -51,15 +51,15 @@ func (w *Worker) refuse(f *packet.Frame) bool {
 	return true
 }
 
-// nextHeaderAt is what an IPv6 parameter problem points at: the field with the protocol
-// nobody knows. 0 for IPv4, whose error says so by its code.
-func (w *Worker) nextHeaderAt(f *packet.Frame) uint32 {
+// nextHeaderAt is what an IPv6 parameter problem points at (RFC 4443 section 3.4): the
+// field that names the protocol. 0 for IPv4, whose error says all by its code.
+func nextHeaderAt(f *packet.Frame) uint32 {
 	if !f.Flow.V6 {
 		return 0
 	}
-	at, next := uint32(6), f.Buf[f.L3+6]
-	for p := f.L3 + 40; next != f.Flow.Proto && p+2 <= f.L4; { // extension headers: RFC 8200 section 4
-		at, next = p-f.L3, f.Buf[p]
+	at, p := uint32(6), f.L3+40
+	for p+2 <= f.L4 { // extension headers: RFC 8200 section 4
+		at = p - f.L3
 		p += (uint32(f.Buf[p+1]) + 1) * 8
 	}
 	return at

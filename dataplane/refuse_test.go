@@ -37,6 +37,7 @@ func TestVIPRefusesAsAHost(t *testing.T) {
 		{"UDP", to(packet.UDP, 53, 0), 3, 3, dataplane.NoService, false, false},
 		{"UDP with a wrong checksum", to(packet.UDP, 53, 0), 0, 0, dataplane.NoService, true, true},
 		{"a protocol nobody knows", to(89, 0, 0), 3, 2, dataplane.NotBalanced, false, false},
+		{"GRE", to(packet.GRE, 0, 0), 0, 0, dataplane.NotBalanced, false, true},
 		{"RST", to(packet.TCP, 81, packet.RST), 0, 0, dataplane.NoConnection, false, true},
 	} {
 		c.frame.Payload = []byte("payload!")

@@ -5,8 +5,8 @@ import "encoding/binary"
 // AppendRefusal appends to dst a whole IP packet by which a host tells the sender of the
 // parsed frame f that there is no such connection: a TCP reset (RFC 9293 section
 // 3.10.7.1) or an SCTP ABORT (RFC 9260 section 8.4). It returns the longer slice; dst
-// must not overlap f's packet. The header is Linux's: TTL 64, the packet's TOS or traffic
-// class, id 0 and DF.
+// must not overlap f's packet. The header is Linux's: TTL 64, the packet's DSCP, id 0
+// and DF.
 //
 // dst comes back unchanged where a host is silent: for a reset or an abort, for what
 // answers one in SCTP, a wrong checksum, another protocol, a fragment, and a sender or
@@ -43,7 +43,7 @@ func appendReset(dst []byte, f *Frame) []byte {
 			ack++
 		}
 	}
-	dst, reply := f.appendReplyHeader(dst, f.tos(), tcpLen)
+	dst, reply := f.appendReplyHeader(dst, f.dscp(), tcpLen)
 	at := len(dst)
 	dst = reply.appendPorts(dst)
 	dst = binary.BigEndian.AppendUint32(dst, seq)
@@ -94,11 +94,11 @@ func (f *Frame) appendReplyHeader(dst []byte, tos uint8, size int) ([]byte, Spec
 	return appendIPv4(dst, fl.Src, fl.Dst, ipv4Fields{tos: tos, proto: fl.Proto, ttl: defaultTTL, df: true}, size), Spec{Flow: fl}
 }
 
-// tos is the packet's TOS or traffic class.
-func (f *Frame) tos() uint8 {
+// dscp is the packet's TOS or traffic class without the ECN bits (RFC 3168 section 5).
+func (f *Frame) dscp() uint8 {
 	b := f.Buf[f.L3:]
 	if f.Flow.V6 {
-		return b[0]<<4 | b[1]>>4
+		return b[0]<<4 | b[1]>>4&0x0c
 	}
-	return b[1]
+	return b[1] & 0xfc
 }

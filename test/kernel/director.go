@@ -37,7 +37,8 @@ type director struct {
 	estimate time.Duration // when the rates are next estimated
 	shift    time.Duration // added to the clock when connections are listed: see dump
 
-	toHost   [][]byte // packets delivered to the machine's own stack
+	alone    map[packet.Addr]bool // VIPs that the host has not
+	toHost   [][]byte             // packets delivered to the machine's own stack
 	lastV    dataplane.Verdict
 	lastR    dataplane.Reason
 	explains []string
@@ -100,7 +101,23 @@ func newDirector(r *recording) (*director, error) {
 	env.Ports = append(env.Ports, dataplane.PortEnv{Link: dataplane.Link{Name: "host", MTU: 65535}})
 	cfg = append(cfg, arp.PortConfig{})
 	d.queues = append(d.queues, &pcap.Queue{Sink: func(b []byte, _ packet.Vnet) { d.toHost = append(d.toHost, bytes.Clone(b)) }})
-	for _, l := range slices.Concat(r.VIPs, r.Local, []string{"127.0.0.0/8"}) {
+	d.alone = map[packet.Addr]bool{}
+	own := r.VIPs
+	if r.Alone {
+		for _, v := range r.VIPs {
+			a, err := netip.ParseAddr(v)
+			if err != nil {
+				return nil, err
+			}
+			// What a local server is to get by DR comes to the host with the VIP on it.
+			if slices.ContainsFunc(r.Rules, func(rule string) bool { return strings.Contains(rule, v) && strings.Contains(rule, "-r 127.") }) {
+				continue
+			}
+			d.alone[packet.AddrFrom(a)] = true
+			own = slices.DeleteFunc(slices.Clone(own), func(o string) bool { return o == v })
+		}
+	}
+	for _, l := range slices.Concat(own, r.Local, []string{"127.0.0.0/8"}) {
 		p, err := netip.ParsePrefix(l)
 		if err != nil {
 			a, aerr := netip.ParseAddr(l)

@@ -25,6 +25,10 @@ type recording struct {
 	Setup    []string
 	MTU      map[string]int
 	Steps    []step `json:"-"`
+
+	// Alone makes the VIPs addresses of the director only, not of its host: what the host's
+	// stack said for them has to come from the director then.
+	Alone bool `json:"-"`
 }
 
 type step struct {
