@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/dirigo-lb/dirigo/arp"
+	"github.com/dirigo-lb/dirigo/conf"
 	"github.com/dirigo-lb/dirigo/dataplane"
 	"github.com/dirigo-lb/dirigo/dataplane/pcap"
 	"github.com/dirigo-lb/dirigo/packet"
@@ -46,7 +47,7 @@ func newDirector(tb testing.TB, n *network) *director {
 	queues := make([]dataplane.Queue, 2)
 	for i := range own {
 		env.Ports = append(env.Ports, dataplane.PortEnv{
-			Link:      dataplane.Link{Name: []string{"cl0", "sv0"}[i], MAC: directorMAC[i], MTU: n.mtu[i], L2: true},
+			Link:      dataplane.Link{Name: portNames[i], MAC: directorMAC[i], MTU: n.mtu[i], L2: true},
 			Addresses: own[i][:],
 		})
 		ports = append(ports, arp.PortConfig{MAC: directorMAC[i], Addresses: own[i][:]})
@@ -74,6 +75,11 @@ func newDirector(tb testing.TB, n *network) *director {
 	cache.SetStatic(static)
 	d.plane.SetEnvironment(env)
 	d.plane.SetSysctl(n.sysctl)
+	var marks []conf.Mark
+	for _, m := range n.marks {
+		marks = append(marks, m.Mark)
+	}
+	d.plane.SetMarks(marks)
 	for _, s := range n.services {
 		if err := d.plane.AddService(s); err != nil {
 			tb.Fatal(err)

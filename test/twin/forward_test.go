@@ -16,11 +16,12 @@ type forwarder struct {
 	*network
 	services []*service
 	conns    table
-	recent   []*conn // for those who make packets that belong to one
+	met      map[string]int // side facts
+	recent   []*conn        // for those who make packets that belong to one
 }
 
 func newForwarder(n *network) *forwarder {
-	t := &forwarder{network: n, conns: table{}}
+	t := &forwarder{network: n, conns: table{}, met: map[string]int{}}
 	for _, s := range n.services {
 		t.services = append(t.services, newTwinService(s))
 	}
@@ -71,9 +72,10 @@ func (t *forwarder) receive(port int, b []byte, d drawn) outcome {
 		return passed("a protocol that is never scheduled")
 	case !oneHost(p.src): // RFC 1812 section 5.3.7; ip_handle_martian_source
 		return dropped("martian source")
-	case !slices.ContainsFunc(t.services, func(s *service) bool { return s.Key.Addr.Is6() == p.v6 }):
+	case !slices.ContainsFunc(t.services, func(s *service) bool { return isV6(s.Key) == p.v6 }):
 		return passed("no service of this family: the hooks are off")
 	}
+	p.mark = t.markOf(port, &p)
 	for _, o := range p.list() {
 		if o[0] == 131 || o[0] == 137 {
 			return dropped("source routed (sysctl accept_source_route)")
@@ -173,7 +175,7 @@ func (t *forwarder) schedule(port int, p *ip, d drawn) (*conn, outcome) {
 			svc.made[k] = srv
 		}
 	} else {
-		if to.Port() != svc.Key.Port {
+		if svc.Key.Fwmark == 0 && to.Port() != svc.Key.Port {
 			return leave("another port than the service's")
 		}
 		if srv = svc.choose(chosen); srv == nil {
@@ -182,6 +184,9 @@ func (t *forwarder) schedule(port int, p *ip, d drawn) (*conn, outcome) {
 			}
 			return leave("no server available")
 		}
+	}
+	if svc.Key.Fwmark != 0 {
+		t.met["a service by mark"]++
 	}
 	c := &conn{
 		proto: p.proto, client: from, virtual: to, dest: netip.AddrPortFrom(srv.Addr, to.Port()), method: srv.Forward,
@@ -193,7 +198,7 @@ func (t *forwarder) schedule(port int, p *ip, d drawn) (*conn, outcome) {
 	if p.proto == protoUDP {
 		c.state = "UDP"
 	}
-	if !svc.OnePacket { // else it is gone with its packet
+	if !svc.OnePacket || p.proto != protoUDP { // else it is gone with its packet
 		t.conns.insert(c)
 		if t.recent = append(t.recent, c); len(t.recent) > 2000 {
 			t.recent = t.recent[1000:]
@@ -288,7 +293,7 @@ func (t *forwarder) reply(port int, p *ip, c *conn, d drawn) outcome {
 func (t *forwarder) fromNATServer(p *ip) bool {
 	for _, s := range t.services {
 		for _, srv := range s.servers {
-			if srv.Forward == conf.NAT && s.Key.Proto == p.proto && netip.AddrPortFrom(srv.Addr, srv.Port) == p.from() {
+			if srv.Forward == conf.NAT && (s.Key.Proto == p.proto || s.Key.Fwmark != 0) && netip.AddrPortFrom(srv.Addr, srv.Port) == p.from() {
 				return true
 			}
 		}

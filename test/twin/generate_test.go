@@ -33,7 +33,7 @@ func (g *generator) next() (port int, b []byte) {
 		switch p, r, _ := read(b); {
 		case r == later:
 		case r == whole && (strange(p.src) || strange(p.dst)): // neighbours would have to be asked for
-		case r == whole && p.proto == protoTCP && p.to().Port() == 21 && g.helped(&p):
+		case r == whole && p.proto == protoTCP && p.to().Port() == 21 && g.helped(port, &p):
 		case r == whole && g.twin.routeTo(p.src) == nil: // nobody could be answered
 		case r == whole && !martians && !oneHost(p.src):
 		default:
@@ -43,7 +43,8 @@ func (g *generator) next() (port int, b []byte) {
 }
 
 // helped reports whether the FTP helper would read the packet's connection.
-func (g *generator) helped(p *ip) bool {
+func (g *generator) helped(port int, p *ip) bool {
+	p.mark = g.twin.markOf(port, p)
 	s := find(g.twin.services, p)
 	return s != nil && s.Key.Port != 21
 }
@@ -102,6 +103,10 @@ func (g *generator) packet() (port int, b []byte) {
 // request is a client's packet to a service, or to about one.
 func (g *generator) request(p *ip) {
 	k := pick(g.Rand, g.twin.network.services...).Key
+	if k.Fwmark != 0 {
+		t := pick(g.Rand, g.twin.targets...)
+		k.Proto, k.Addr, k.Port = t.proto, t.addr, t.port
+	}
 	p.v6, p.proto, p.dst = k.Addr.Is6(), k.Proto, k.Addr
 	port := k.Port
 	if port == 0 || g.rarely(30) {

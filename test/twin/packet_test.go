@@ -38,6 +38,7 @@ type ip struct {
 	next     uint8  // IPv6: what the fixed header names, proto if ext is empty
 	ext      []byte // IPv6
 	l4       []byte
+	mark     uint32 // given by the rules
 	wire     []byte // the whole packet as it came, nil once something has changed
 }
 

@@ -95,6 +95,9 @@ func play(t *testing.T, round uint64, seen map[string]int) (frames int, diff str
 				i, what, rule, port, decode(in), got.verdict, got.reason, list(got.frames), want.verdict, list(want.frames), n.sysctl)
 		}
 	}
+	for fact, n := range tw.met {
+		seen[fact] += n
+	}
 	return frames, sameCounts(d, tw)
 }
 
@@ -109,6 +112,7 @@ var rules = []string{
 	"no server available", "no server available, persistent", "no service", "no connection, and none may be opened",
 	"a NAT server's packet without a connection (nat_icmp_send)", "source routed (sysctl accept_source_route)",
 	"echo reply", "echo request with a wrong checksum", "source port 20: active FTP data of a server",
+	"a service by mark",
 	"malformed: IPv4 header checksum", "malformed: total length", "malformed: payload length", "malformed: TCP data offset",
 	"malformed: the transport header is cut off", "another host's frame", "not an IP packet",
 }
