@@ -35,7 +35,10 @@ var icmpTypes = map[icmpKind][2][2]uint8{
 // host, nor about a packet to many.
 func (t *forwarder) tell(port int, p *ip, src netip.Addr, kind icmpKind, mtu int, d drawn) []frame {
 	rt := t.routeTo(p.src)
-	if rt == nil || p.dst.IsMulticast() {
+	if rt == nil || p.isError() || p.dst.IsMulticast() {
+		return nil
+	}
+	if p.src.Is4() && p.src.As4()[0] >= 240 { // class E: RFC 1122 section 3.2.2
 		return nil
 	}
 	quote := p.bytes()
@@ -87,10 +90,7 @@ func (t *forwarder) icmp(p *ip, d drawn) outcome {
 	}
 	q := *p
 	q.src, q.dst, q.ttl, q.wire = p.dst, p.src, 64, nil
-	right := sum16(p.l4) == 0xffff
 	if p.v6 {
-		pseudo := binary.BigEndian.AppendUint32(append(p.src.AsSlice(), p.dst.AsSlice()...), uint32(len(p.l4)))
-		right = sum16(append(append(pseudo, 0, 0, 0, protoICMPv6), p.l4...)) == 0xffff
 		q.label = d.label
 		q.l4 = icmp6(&q, 129, 0, p.l4[4:])
 	} else {
@@ -98,7 +98,7 @@ func (t *forwarder) icmp(p *ip, d drawn) outcome {
 		echo := layers.ICMPv4{Id: binary.BigEndian.Uint16(p.l4[4:]), Seq: binary.BigEndian.Uint16(p.l4[6:])}
 		q.l4 = serialize(&echo, gopacket.Payload(p.l4[8:]))
 	}
-	if !right {
+	if !p.rightICMP() {
 		return dropped("echo request with a wrong checksum")
 	}
 	return outcome{verdict: dataplane.Taken, rule: "echo reply", frames: t.send(&q, t.routeTo(q.dst), q.dst, d)}

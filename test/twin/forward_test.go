@@ -66,10 +66,13 @@ func (t *forwarder) receive(port int, b []byte, d drawn) outcome {
 		return passed("not an IP packet")
 	case packet.MAC(b[:6]) != directorMAC[port]:
 		return passed("another host's frame")
+	case p.isError():
 	case p.proto == protoICMP && !p.v6 || p.proto == protoICMPv6 && p.v6:
 		return t.icmp(&p, d)
 	case p.proto != protoTCP && p.proto != protoUDP:
 		return passed("a protocol that is never scheduled")
+	}
+	switch {
 	case !oneHost(p.src): // RFC 1812 section 5.3.7; ip_handle_martian_source
 		return dropped("martian source")
 	case !slices.ContainsFunc(t.services, func(s *service) bool { return isV6(s.Key) == p.v6 }):
@@ -80,6 +83,9 @@ func (t *forwarder) receive(port int, b []byte, d drawn) outcome {
 		if o[0] == 131 || o[0] == 137 {
 			return dropped("source routed (sysctl accept_source_route)")
 		}
+	}
+	if p.isError() {
+		return t.related(port, &p, d)
 	}
 	if c := t.conns.out(&p); c != nil {
 		return t.reply(port, &p, c, d)
@@ -137,7 +143,7 @@ func (t *forwarder) opensAnew(p *ip, c *conn) bool {
 
 // schedule makes a connection, or says what becomes of the packet without one.
 func (t *forwarder) schedule(port int, p *ip, d drawn) (*conn, outcome) {
-	if p.proto == protoTCP {
+	if p.proto == protoTCP && !p.asked {
 		syn, rst := p.l4[13]&flagSYN != 0, p.l4[13]&flagRST != 0
 		if rst || !syn && !t.sysctl.SloppyTCP {
 			return nil, passed("no connection, and none may be opened")
@@ -232,14 +238,16 @@ func (t *forwarder) transmit(port int, p *ip, c *conn, d drawn) outcome {
 			return outcome{verdict: dataplane.Drop, rule: "the tunnel's MTU is below the least", conn: c}
 		}
 	}
-	mayCut := !p.df() || c.method == conf.Tunnel && !p.v6 && !t.sysctl.PMTUDisc
+	mayCut := !p.df() || p.isError() && !p.v6 || c.method == conf.Tunnel && !p.v6 && !t.sysctl.PMTUDisc
 	if p.length() > mtu && !mayCut {
 		return refuse("longer than the MTU, with DF", tooBig, mtu)
 	}
 	q := *p
 	switch c.method {
 	case conf.NAT:
-		q = p.toServer(c.dest)
+		if !p.isError() {
+			q = p.toServer(c.dest)
+		}
 	case conf.Tunnel:
 		q = t.wrap(p, rt, c.dest.Addr(), d)
 	}

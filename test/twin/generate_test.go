@@ -78,11 +78,13 @@ func (g *generator) packet() (port int, b []byte) {
 		p.flags |= 4 // the reserved bit
 	}
 	switch n := g.IntN(100); {
-	case n < 25 && len(g.twin.recent) > 0:
+	case n < 24 && len(g.twin.recent) > 0:
 		port = g.answer(&p)
-	case n < 30:
+	case n < 32 && len(g.twin.recent) > 0:
+		port = g.related(&p)
+	case n < 36:
 		g.icmp(&p)
-	case n < 38:
+	case n < 42:
 		port = g.foreign(&p)
 	default:
 		g.request(&p)

@@ -32,7 +32,12 @@ func (m markRule) matches(port int, p *ip) bool {
 	if !m.AnyFamily && m.V6 != p.v6 || m.Proto != 0 && m.Proto != p.proto || m.InPort != "" && m.InPort != portNames[port] {
 		return false
 	}
-	return in(m.Source, p.src) && in(m.Dest, p.dst) && among(m.SourcePorts, p.from().Port()) && among(m.DestPorts, p.to().Port())
+	if !in(m.Source, p.src) || !in(m.Dest, p.dst) {
+		return false
+	} else if m.Proto == 0 {
+		return true
+	}
+	return among(m.SourcePorts, p.from().Port()) && among(m.DestPorts, p.to().Port())
 }
 
 // target is where a client sends packets.

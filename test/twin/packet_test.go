@@ -39,6 +39,7 @@ type ip struct {
 	ext      []byte // IPv6
 	l4       []byte
 	mark     uint32 // given by the rules
+	asked    bool   // for by an ICMP error only: no more of it is known than its ends
 	wire     []byte // the whole packet as it came, nil once something has changed
 }
 

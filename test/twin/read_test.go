@@ -12,7 +12,7 @@ const (
 	whole     reading = iota // an IP packet that the forwarder judges
 	notIP                    // another ethertype
 	malformed                // nobody can do anything with it
-	later                    // a fragment, an ICMP error, neighbour discovery, ARP, SCTP: no matter of this twin
+	later                    // a fragment, neighbour discovery, ARP, SCTP: no matter of this twin
 )
 
 // read takes a frame apart, step by step in the order of RFC 1812 section 5.2.2, and
@@ -43,10 +43,8 @@ func read(b []byte) (p ip, r reading, why string) {
 		return p, malformed, "the transport header is cut off"
 	case p.proto == protoTCP && (p.l4[12]>>4 < 5 || int(p.l4[12]>>4)*4 > len(p.l4)):
 		return p, malformed, "TCP data offset"
-	case p.proto == protoICMP && !p.v6 && (p.l4[0] == 3 || p.l4[0] == 4 || p.l4[0] == 11):
-		return p, later, "ICMP error"
-	case p.proto == protoICMPv6 && p.v6 && (p.l4[0] < 128 || p.l4[0] == 135 || p.l4[0] == 136):
-		return p, later, "ICMPv6 error or neighbour discovery"
+	case p.proto == protoICMPv6 && p.v6 && (p.l4[0] == 135 || p.l4[0] == 136):
+		return p, later, "neighbour discovery"
 	}
 	p.wire = b[:p.length()]
 	return p, whole, ""

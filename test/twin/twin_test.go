@@ -24,8 +24,8 @@ import (
 // tick is the shortest time after which timers are looked at: a jiffy at HZ=250.
 const tick = 4 * time.Millisecond
 
-// A round's clock moves by less than the shortest timeout of a connection, 10 s in CLOSE.
-const ticks = 1000
+// A round's clock moves by less than the shortest timeout of a connection, 2 s in NONE.
+const ticks = 400
 
 // Of a million random packets, valid and damaged, the pipeline makes what its twin makes:
 // the same verdict, the same frames on the same ports byte for byte, the same state of
@@ -113,6 +113,10 @@ var rules = []string{
 	"a NAT server's packet without a connection (nat_icmp_send)", "source routed (sysctl accept_source_route)",
 	"echo reply", "echo request with a wrong checksum", "source port 20: active FTP data of a server",
 	"a service by mark",
+	"to the server, by method NAT, ICMP error", "to the server, by method DR, ICMP error", "to the server, by method IPIP, ICMP error",
+	"to the client, ICMP error", "ICMP error of a server that needs no translation", "ICMP error about no connection",
+	"ICMP error with a wrong checksum", "ICMP error, which quotes nothing of use", "ICMP error that made a connection (schedule_icmp)",
+	"TTL spent, ICMP error",
 	"malformed: IPv4 header checksum", "malformed: total length", "malformed: payload length", "malformed: TCP data offset",
 	"malformed: the transport header is cut off", "another host's frame", "not an IP packet",
 }
