@@ -99,6 +99,9 @@ func (w *Worker) errorToClient(f *packet.Frame, q *quote, a *action, s *Server) 
 	if f.TTL <= 1 {
 		return Drop, TTLExceeded
 	}
+	if f.DF && w.tooLong(f, int(rt.mtu)) { // ip_forward, which answers no error
+		return Drop, TooBig
+	}
 	w.countOut(s, f)
 	encap.DecTTL(f)
 	rewriteQuote(f, q, false, a.addr, a.port)
