@@ -104,6 +104,7 @@ func (w *Worker) errorToClient(f *packet.Frame, q *quote, a *action, s *Server) 
 	}
 	w.countOut(s, f)
 	encap.DecTTL(f)
+	recordRoute(f, w.table.source(rt, f.Flow.V6))
 	rewriteQuote(f, q, false, a.addr, a.port)
 	return w.emit(f, rt, f.Flow.Dst, RelatedICMP)
 }

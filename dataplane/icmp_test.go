@@ -1,7 +1,10 @@
 package dataplane_test
 
 import (
+	"bytes"
+	"encoding/binary"
 	"net/netip"
+	"slices"
 	"testing"
 
 	"github.com/dirigo-lb/dirigo/arp"
@@ -36,6 +39,25 @@ func TestICMPErrorOfAMartian(t *testing.T) {
 	}
 	if s := g.rx(0, 0, complaint(0, addr("127.0.0.1"), about, 0).Frame(), packet.Vnet{}); g.r != dataplane.Martian || len(s) != 0 {
 		t.Errorf("error of 127.0.0.1: %v, %d frames", g.r, len(s))
+	}
+}
+
+// An error with a record route option is recorded in by the way to the client too
+// (ip_forward_options).
+func TestICMPErrorRecordsItsRoute(t *testing.T) {
+	g := newRig(t, 1)
+	g.serve(packet.TCP, 80, "rr", server(rs1, 8080, conf.NAT))
+	g.rx(0, 0, tcp(client, 40000, packet.SYN).Frame(), packet.Vnet{})
+	about := tcp(client, 40000, packet.SYN)
+	about.Dst, about.DstPort = rs1, 8080
+	b := complaint(1, rs1, about, 0).Frame()
+	b = slices.Insert(b, 34, 7, 7, 4, 0, 0, 0, 0, 0) // RFC 791 section 3.1
+	b[14], b[17] = 0x47, b[17]+8
+	b[24], b[25] = 0, 0
+	binary.BigEndian.PutUint16(b[24:], packet.Checksum(b[14:42]))
+	s := g.rx(0, 1, b, packet.Vnet{})
+	if want := []byte{7, 7, 8, 10, 0, 1, 1, 0}; len(s) != 1 || !bytes.Equal(s[0].frame[34:42], want) {
+		t.Fatalf("%v, %d frames; want options %x: %x", g.r, len(s), want, s)
 	}
 }
 
