@@ -69,7 +69,7 @@ func (t *forwarder) receive(port int, b []byte, d drawn) outcome {
 	case p.isError():
 	case p.proto == protoICMP && !p.v6 || p.proto == protoICMPv6 && p.v6:
 		return t.icmp(&p, d)
-	case p.proto != protoTCP && p.proto != protoUDP:
+	case p.proto != protoTCP && p.proto != protoUDP && p.proto != protoSCTP:
 		return passed("a protocol that is never scheduled")
 	}
 	switch {
@@ -90,7 +90,7 @@ func (t *forwarder) receive(port int, b []byte, d drawn) outcome {
 	if c := t.conns.out(&p); c != nil {
 		return t.reply(port, &p, c, d)
 	}
-	if t.sysctl.NATICMPSend && t.fromNATServer(&p) && !(p.proto == protoTCP && p.l4[13]&flagRST != 0) {
+	if t.sysctl.NATICMPSend && t.fromNATServer(&p) && !p.gives() {
 		o := dropped("a NAT server's packet without a connection (nat_icmp_send)")
 		if p.ttl > 1 { // ip_forward has counted it down by then
 			p.hop()
@@ -128,7 +128,7 @@ func (t *forwarder) secure() bool { return t.sysctl.SecureTCP >= 2 }
 // opensAnew says whether a SYN is taken for the first packet of another connection than
 // c (is_new_conn, is_new_conn_expected).
 func (t *forwarder) opensAnew(p *ip, c *conn) bool {
-	if p.proto != protoTCP || p.l4[13]&flagSYN == 0 {
+	if !p.opens() {
 		return false
 	}
 	if t.sysctl.ExpireNodestConn && c.server.Weight == 0 {
@@ -137,8 +137,32 @@ func (t *forwarder) opensAnew(p *ip, c *conn) bool {
 	if t.sysctl.ConnReuseMode == 0 || c.child {
 		return false
 	}
-	return c.state == "TIME_WAIT" || c.state == "CLOSE" ||
+	return c.state == "TIME_WAIT" || c.state == "CLOSE" || c.state == "CLOSED" ||
 		t.sysctl.ConnReuseMode&2 != 0 && c.state == "FIN_WAIT" && c.noOutput
+}
+
+// opens reports whether a packet would be the first of a connection (is_new_conn).
+func (p *ip) opens() bool {
+	switch p.proto {
+	case protoTCP:
+		return p.l4[13]&flagSYN != 0
+	case protoSCTP:
+		typ, ok := p.chunk()
+		return ok && typ == chunkINIT
+	}
+	return false
+}
+
+// gives reports whether a packet gives a connection up.
+func (p *ip) gives() bool {
+	switch p.proto {
+	case protoTCP:
+		return p.l4[13]&flagRST != 0
+	case protoSCTP:
+		typ, ok := p.chunk()
+		return ok && typ == chunkABORT
+	}
+	return false
 }
 
 // schedule makes a connection, or says what becomes of the packet without one.
@@ -147,6 +171,14 @@ func (t *forwarder) schedule(port int, p *ip, d drawn) (*conn, outcome) {
 		syn, rst := p.l4[13]&flagSYN != 0, p.l4[13]&flagRST != 0
 		if rst || !syn && !t.sysctl.SloppyTCP {
 			return nil, passed("no connection, and none may be opened")
+		}
+	}
+	if p.proto == protoSCTP && !p.asked {
+		switch typ, ok := p.chunk(); {
+		case !ok:
+			return nil, dropped("SCTP without a chunk")
+		case typ == chunkABORT, typ != chunkINIT && !t.sysctl.SloppySCTP:
+			return nil, passed("no association, and none may be opened")
 		}
 	}
 	svc := find(t.services, p)
@@ -245,7 +277,9 @@ func (t *forwarder) transmit(port int, p *ip, c *conn, d drawn) outcome {
 	q := *p
 	switch c.method {
 	case conf.NAT:
-		if !p.isError() {
+		if p.isError() {
+			q = p.relatedToServer(c.dest)
+		} else {
 			q = p.toServer(c.dest)
 		}
 	case conf.Tunnel:

@@ -54,6 +54,7 @@ func (g *generator) shorten(q *ip) []byte {
 	b := q.bytes()
 	head := len(b) - len(q.l4)
 	switch {
+	case g.rarely(12): // some quote all of it
 	case g.rarely(3):
 		b = b[:min(len(b), 548)]
 	case g.rarely(6):

@@ -33,7 +33,7 @@ func (g *generator) next() (port int, b []byte) {
 		switch p, r, _ := read(b); {
 		case r == later:
 		case r == whole && (strange(p.src) || strange(p.dst)): // neighbours would have to be asked for
-		case r == whole && p.proto == protoTCP && p.to().Port() == 21 && g.helped(port, &p):
+		case r == whole && g.helped(port, &p):
 		case r == whole && g.twin.routeTo(p.src) == nil: // nobody could be answered
 		case r == whole && !martians && !oneHost(p.src):
 		default:
@@ -42,8 +42,15 @@ func (g *generator) next() (port int, b []byte) {
 	}
 }
 
-// helped reports whether the FTP helper would read the packet's connection.
+// helped reports whether the FTP helper would read the connection of a packet or of one
+// that it quotes.
 func (g *generator) helped(port int, p *ip) bool {
+	if q, ok := p.asks(); ok {
+		p = q.reversed()
+	}
+	if p.proto != protoTCP || p.to().Port() != 21 {
+		return false
+	}
 	p.mark = g.twin.markOf(port, p)
 	s := find(g.twin.services, p)
 	return s != nil && s.Key.Port != 21
@@ -96,7 +103,7 @@ func (g *generator) packet() (port int, b []byte) {
 			p.ext = []byte{p.proto, 0, 1, 4, 0, 0, 0, 0} // PadN: RFC 8200 section 4.2
 			p.next = pick(g.Rand, uint8(0), uint8(60))
 		}
-	} else if g.rarely(25) && p.proto != protoICMP {
+	} else if g.rarely(25) && (p.proto != protoICMP || p.isError()) {
 		p.options = g.options()
 	}
 	return port, g.damage(port, &p)
@@ -115,7 +122,7 @@ func (g *generator) request(p *ip) {
 		port = pick[uint16](g.Rand, 20, 80, 443, 1024, 5000, 65535)
 	}
 	if g.rarely(40) {
-		p.proto = protoTCP + protoUDP - p.proto
+		p.proto = pick[uint8](g.Rand, protoTCP, protoUDP, protoSCTP)
 	}
 	p.src = pick(g.Rand, clients[family(p.v6)]...)
 	if g.rarely(500) {
@@ -155,7 +162,7 @@ func (g *generator) answer(p *ip) (port int) {
 		to++
 	}
 	g.transport(p, from.Port(), to)
-	if c.method == conf.NAT && g.rarely(20) {
+	if c.method == conf.NAT && c.proto != protoSCTP && g.rarely(20) {
 		g.zeroSum(p, c.virtual)
 	}
 	if rt := g.twin.routeTo(c.dest.Addr()); rt != nil {
@@ -190,10 +197,10 @@ func (g *generator) icmp(p *ip) {
 // foreign is a packet of no service: another destination, or another protocol.
 func (g *generator) foreign(p *ip) (port int) {
 	f := g.IntN(2)
-	p.v6, p.proto = f == 1, pick[uint8](g.Rand, protoTCP, protoUDP, 47, 50, 89)
+	p.v6, p.proto = f == 1, pick[uint8](g.Rand, protoTCP, protoUDP, protoSCTP, 47, 50, 89)
 	p.src = pick(g.Rand, append(clients[f], servers[f]...)...)
 	p.dst = pick(g.Rand, append(append(vips[f], servers[f]...), own[0][f].Addr())...)
-	if p.proto == protoTCP || p.proto == protoUDP {
+	if p.proto == protoTCP || p.proto == protoUDP || p.proto == protoSCTP {
 		g.transport(p, pick[uint16](g.Rand, 53, 80, 8053, 8080, 40000), pick[uint16](g.Rand, 22, 25, 40001, 40002))
 	} else {
 		p.l4 = g.bytes(g.IntN(60))
@@ -201,9 +208,14 @@ func (g *generator) foreign(p *ip) (port int) {
 	return g.IntN(2)
 }
 
-// transport makes a TCP segment or UDP datagram with the right checksum.
+// transport makes a TCP segment, a UDP datagram or an SCTP packet, mostly with the right
+// checksum.
 func (g *generator) transport(p *ip, from, to uint16) {
-	if p.proto == protoTCP {
+	switch p.proto {
+	case protoSCTP:
+		g.sctp(p, from, to)
+		return
+	case protoTCP:
 		flags := pick[uint8](g.Rand, flagSYN, flagSYN, flagSYN, flagSYN|flagACK, flagACK, flagACK, flagACK|flagPSH, flagFIN|flagACK, flagFIN, flagRST, uint8(g.Uint32()))
 		opts := g.bytes(pick(g.Rand, 0, 0, 0, 4, 12, 40))
 		b := binary.BigEndian.AppendUint16(nil, from)
@@ -214,7 +226,7 @@ func (g *generator) transport(p *ip, from, to uint16) {
 		b = append(b, 0, 0, 0, 0)
 		b = append(b, opts...)
 		p.l4 = append(b, g.bytes(g.size(20+len(opts)))...)
-	} else {
+	default:
 		body := g.bytes(g.size(8))
 		b := binary.BigEndian.AppendUint16(nil, from)
 		b = binary.BigEndian.AppendUint16(b, to)

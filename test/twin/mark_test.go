@@ -61,7 +61,7 @@ func (n *network) addMarks(r *rand.Rand, f int) {
 		n.targets = append(n.targets, to...)
 	}
 	some := ranges[f].Addr().Next().Next()
-	protos := []uint8{protoTCP, protoUDP}
+	protos := []uint8{protoTCP, protoUDP, protoSCTP}
 	for _, proto := range protos { // several ports, all addresses of a range
 		rule(conf.Mark{Proto: proto, Dest: ranges[f : f+1], DestPorts: []conf.PortRange{{First: 80, Last: 90}, {First: 443, Last: 443}}, Value: 1, Mask: whole},
 			target{proto, some, 80}, target{proto, some.Next(), 90}, target{proto, some, 443}, target{proto, some, 91})

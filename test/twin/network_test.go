@@ -90,7 +90,7 @@ func newNetwork(r *rand.Rand) *network {
 		route{to: netip.MustParsePrefix("::/0"), via: gateways[1]})
 	n.sysctl = conf.Sysctl{
 		ConnReuseMode: pick(r, 1, 1, 0, 2, 3), ExpireNodestConn: r.IntN(3) == 0, ExpireQuiescentTemplate: r.IntN(3) == 0,
-		SloppyTCP: r.IntN(4) == 0, NATICMPSend: r.IntN(3) == 0, ScheduleICMP: r.IntN(4) == 0, PMTUDisc: r.IntN(3) != 0, SecureTCP: pick(r, 0, 0, 0, 3),
+		SloppyTCP: r.IntN(4) == 0, SloppySCTP: r.IntN(4) == 0, NATICMPSend: r.IntN(3) == 0, ScheduleICMP: r.IntN(4) == 0, PMTUDisc: r.IntN(3) != 0, SecureTCP: pick(r, 0, 0, 0, 3),
 		AmDroprate: 10, Amemthresh: 1024,
 	}
 	families := pick(r, []int{0, 1}, []int{0, 1}, []int{0, 1}, []int{0}, []int{1})
@@ -100,6 +100,7 @@ func newNetwork(r *rand.Rand) *network {
 			{Proto: protoUDP, Addr: vips[f][0], Port: 53}, {Proto: protoUDP, Addr: vips[f][1], Port: 53},
 			{Proto: protoTCP, Addr: vips[f][0], Port: 21}, {Proto: protoTCP, Addr: vips[f][1], Port: 0},
 			{Proto: protoUDP, Addr: vips[f][0], Port: 0}, {Proto: protoTCP, Addr: vips[f][1], Port: 8080},
+			{Proto: protoSCTP, Addr: vips[f][0], Port: 3868}, {Proto: protoSCTP, Addr: vips[f][1], Port: 0},
 		} {
 			if r.IntN(4) > 0 {
 				n.services = append(n.services, newService(r, f, k))

@@ -53,7 +53,7 @@ func (p *ip) length() int {
 	return 20 + len(p.options) + len(p.l4)
 }
 
-// ports are those of TCP and UDP.
+// ports are those of TCP, UDP and SCTP.
 func (p *ip) ports() (src, dst uint16) {
 	return binary.BigEndian.Uint16(p.l4), binary.BigEndian.Uint16(p.l4[2:])
 }
@@ -180,6 +180,9 @@ func ones(n int) uint16 { return uint16((n%0xffff + 0xffff) % 0xffff) }
 // updates without verifying). A UDP checksum of 0, which is none, becomes a real one
 // (udp_dnat_handler), unless the length field makes that impossible.
 func (p ip) translated(set func(*ip)) ip {
+	if p.proto == protoSCTP {
+		return p.translatedSCTP(set)
+	}
 	was, right := binary.BigEndian.Uint16(p.sumField()), p.rightSum()
 	p.l4, p.wire = bytes.Clone(p.l4), nil
 	set(&p)

@@ -12,7 +12,7 @@ const (
 	whole     reading = iota // an IP packet that the forwarder judges
 	notIP                    // another ethertype
 	malformed                // nobody can do anything with it
-	later                    // a fragment, neighbour discovery, ARP, SCTP: no matter of this twin
+	later                    // a fragment, neighbour discovery, ARP: no matter of this twin
 )
 
 // read takes a frame apart, step by step in the order of RFC 1812 section 5.2.2, and
@@ -35,10 +35,8 @@ func read(b []byte) (p ip, r reading, why string) {
 	if r != whole {
 		return p, r, why
 	}
-	least := map[uint8]int{protoTCP: 20, protoUDP: 8, protoICMP: 8, protoICMPv6: 8}[p.proto]
+	least := map[uint8]int{protoTCP: 20, protoUDP: 8, protoSCTP: sctpHeader, protoICMP: 8, protoICMPv6: 8}[p.proto]
 	switch {
-	case p.proto == protoSCTP:
-		return p, later, "SCTP"
 	case len(p.l4) < least:
 		return p, malformed, "the transport header is cut off"
 	case p.proto == protoTCP && (p.l4[12]>>4 < 5 || int(p.l4[12]>>4)*4 > len(p.l4)):

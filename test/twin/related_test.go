@@ -77,6 +77,14 @@ func (p *ip) quoted() (q quote, ok bool) {
 	return q, true
 }
 
+// asks is the quote of an ICMP error.
+func (p *ip) asks() (q quote, ok bool) {
+	if !p.isError() {
+		return q, false
+	}
+	return p.quoted()
+}
+
 // reversed is a packet the other way than the quoted one: that of its connection which
 // a client or a server would send.
 func (q quote) reversed() *ip {
@@ -122,17 +130,19 @@ func (t *forwarder) related(port int, p *ip, d drawn) outcome {
 	if !p.v6 && !p.rightICMP() { // nobody looks at that of IPv6 on this side
 		return dropped("ICMP error with a wrong checksum")
 	}
-	n := *p
-	if c.method == conf.NAT {
-		n = p.about(q.l4, func(n *ip, inner []byte) {
-			n.dst = c.dest.Addr()
-			copy(sourceOf(inner), c.dest.Addr().AsSlice())
-			binary.BigEndian.PutUint16(n.l4[q.l4:], c.dest.Port())
-		})
-	}
-	o := t.transmit(port, &n, c, d)
+	o := t.transmit(port, p, c, d)
 	o.rule += ", ICMP error"
 	return o
+}
+
+// relatedToServer is an error about a server's answer, as NAT makes it.
+func (p *ip) relatedToServer(server netip.AddrPort) ip {
+	q, _ := p.quoted()
+	return p.about(q.l4, func(n *ip, inner []byte) {
+		n.dst = server.Addr()
+		copy(sourceOf(inner), server.Addr().AsSlice())
+		binary.BigEndian.PutUint16(n.l4[q.l4:], server.Port())
+	})
 }
 
 // relatedToClient is an error from the servers' side. Routing, TTL and MTU are

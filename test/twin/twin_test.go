@@ -82,6 +82,9 @@ func play(t *testing.T, round uint64, seen map[string]int) (frames int, diff str
 		got := d.receive(port, in)
 		want := tw.receive(port, in, d.draw(in, got))
 		rule := want.rule
+		if want.conn != nil && want.conn.proto == protoSCTP {
+			rule += ", SCTP"
+		}
 		if len(want.frames) > 1 {
 			rule += ", in pieces"
 		}
@@ -116,7 +119,8 @@ var rules = []string{
 	"to the server, by method NAT, ICMP error", "to the server, by method DR, ICMP error", "to the server, by method IPIP, ICMP error",
 	"to the client, ICMP error", "ICMP error of a server that needs no translation", "ICMP error about no connection",
 	"ICMP error with a wrong checksum", "ICMP error, which quotes nothing of use", "ICMP error that made a connection (schedule_icmp)",
-	"TTL spent, ICMP error",
+	"TTL spent, ICMP error", "SCTP without a chunk", "no association, and none may be opened",
+	"to the server, by method NAT, SCTP", "to the server, by method DR, SCTP", "to the server, by method IPIP, SCTP", "to the client, SCTP",
 	"malformed: IPv4 header checksum", "malformed: total length", "malformed: payload length", "malformed: TCP data offset",
 	"malformed: the transport header is cut off", "another host's frame", "not an IP packet",
 }
