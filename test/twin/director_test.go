@@ -113,8 +113,8 @@ func (d *director) turn() {
 }
 
 // draw finds in what the pipeline did with a frame what it drew at random.
-func (d *director) draw(in []byte, got result) (dr drawn) {
-	dr.server = func() netip.Addr { return d.chosen(in, got) }
+func (d *director) draw(got result) (dr drawn) {
+	dr.server = func(p *ip) netip.Addr { return d.chosen(p, got) }
 	if len(got.frames) == 0 {
 		return dr
 	}
@@ -132,7 +132,7 @@ func (d *director) draw(in []byte, got result) (dr drawn) {
 
 // chosen is the server that the scheduler chose for the frame's connection, or the zero
 // Addr. The trace does not say when an ICMP error was sent: that passes the tables too.
-func (d *director) chosen(in []byte, got result) (server netip.Addr) {
+func (d *director) chosen(p *ip, got result) (server netip.Addr) {
 	if got.conn == nil || got.reason == dataplane.NoDestination {
 		return server
 	}
@@ -140,7 +140,6 @@ func (d *director) chosen(in []byte, got result) (server netip.Addr) {
 	if got.verdict != dataplane.Drop || len(got.frames) == 0 {
 		return server
 	}
-	p, _, _ := read(in)
 	d.plane.EachConn(func(c dataplane.Conn) bool {
 		if c.Proto == p.proto && c.Client == p.from() && c.Virtual == p.to() {
 			server = c.Dest.Addr()

@@ -122,9 +122,13 @@ func (t *forwarder) send(p *ip, rt *route, to netip.Addr, d drawn) (out []frame)
 	return out
 }
 
-// cut divides a packet that is too long into fragments of the greatest length that is a
+// cut divides a packet that is too long, or that came in pieces, into fragments of the greatest length that is a
 // multiple of 8 (RFC 791 section 3.2, RFC 8200 section 4.5).
 func (p *ip) cut(mtu int, d drawn) (pieces []ip) {
+	same := p.lengths != nil && p.largest <= mtu
+	if p.largest > 0 {
+		mtu = min(mtu, p.largest)
+	}
 	if p.length() <= mtu {
 		return []ip{*p}
 	}
@@ -132,13 +136,18 @@ func (p *ip) cut(mtu int, d drawn) (pieces []ip) {
 	if p.v6 {
 		room -= 8
 	}
-	for at := 0; at < len(p.l4); at += room &^ 7 {
+	for at, n := 0, 0; at < len(p.l4); at += n {
 		q := *p
 		rest := p.l4[at:]
-		more := len(rest) > room
-		if more {
-			rest = rest[:room&^7]
+		if n = room; len(rest) > room {
+			n = room &^ 7
 		}
+		if same { // the sender's pieces, one by one
+			n = p.lengths[len(pieces)]
+		}
+		n = min(n, len(rest))
+		more := n < len(rest)
+		rest = rest[:n]
 		if p.v6 {
 			off := uint16(at)
 			if more {

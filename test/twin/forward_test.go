@@ -16,12 +16,13 @@ type forwarder struct {
 	*network
 	services []*service
 	conns    table
+	piles    map[pileKey]*pile
 	met      map[string]int // side facts
 	recent   []*conn        // for those who make packets that belong to one
 }
 
 func newForwarder(n *network) *forwarder {
-	t := &forwarder{network: n, conns: table{}, met: map[string]int{}}
+	t := &forwarder{network: n, conns: table{}, met: map[string]int{}, piles: map[pileKey]*pile{}}
 	for _, s := range n.services {
 		t.services = append(t.services, newTwinService(s))
 	}
@@ -49,7 +50,7 @@ type drawn struct {
 	id     uint16
 	fragID uint32
 	label  uint32
-	server func() netip.Addr
+	server func(*ip) netip.Addr
 }
 
 func passed(rule string) outcome  { return outcome{verdict: dataplane.Pass, rule: rule} }
@@ -66,6 +67,29 @@ func (t *forwarder) receive(port int, b []byte, d drawn) outcome {
 		return passed("not an IP packet")
 	case packet.MAC(b[:6]) != directorMAC[port]:
 		return passed("another host's frame")
+	case r == fragment && !slices.ContainsFunc(t.services, func(s *service) bool { return isV6(s.Key) == p.v6 }):
+		return passed("a piece, and no service of this family: the hooks are off")
+	case r == fragment && p.offset == 0 && p.proto == protoTCP && len(p.l4) >= 20 && p.l4[12]>>4 < 5:
+		return dropped("malformed: TCP data offset, in a first piece")
+	case r == fragment:
+		var f fate
+		switch p, f = t.collect(p); f {
+		case held:
+			return outcome{verdict: dataplane.Taken, rule: "a piece, others are missing"}
+		case refused:
+			return dropped("a piece that is refused")
+		}
+		if _, why = p.judge(); why != "" {
+			return dropped("malformed, of pieces: " + why)
+		}
+		t.met["a packet in pieces"]++
+	}
+	return t.journey(port, p, d)
+}
+
+// journey is that of a whole packet.
+func (t *forwarder) journey(port int, p ip, d drawn) outcome {
+	switch {
 	case p.isError():
 	case p.proto == protoICMP && !p.v6 || p.proto == protoICMPv6 && p.v6:
 		return t.icmp(&p, d)
@@ -197,7 +221,7 @@ func (t *forwarder) schedule(port int, p *ip, d drawn) (*conn, outcome) {
 		o.frames = t.tell(port, p, p.dst, portUnreachable, 0, d)
 		return nil, o
 	}
-	chosen := func(s *server) bool { return s.Addr == d.server() }
+	chosen := func(s *server) bool { return s.Addr == d.server(p) }
 	var srv *server
 	if svc.Persistence.Timeout > 0 {
 		k := svc.templateFor(p)
@@ -271,7 +295,7 @@ func (t *forwarder) transmit(port int, p *ip, c *conn, d drawn) outcome {
 		}
 	}
 	mayCut := !p.df() || p.isError() && !p.v6 || c.method == conf.Tunnel && !p.v6 && !t.sysctl.PMTUDisc
-	if p.length() > mtu && !mayCut {
+	if p.tooLong(mtu) && !mayCut {
 		return refuse("longer than the MTU, with DF", tooBig, mtu)
 	}
 	q := *p
@@ -297,6 +321,9 @@ func (t *forwarder) wrap(p *ip, rt *route, to netip.Addr, d drawn) ip {
 		tos = tos&^3 | 2
 	}
 	q := ip{v6: to.Is6(), src: t.ownAddr(rt.port, to.Is6()), dst: to, tos: tos, ttl: p.ttl, proto: protoIPIP, l4: p.bytes()}
+	if !p.v6 && !q.v6 {
+		q.largest = p.largest
+	}
 	if p.v6 {
 		q.proto = protoIPv6
 	}
@@ -321,7 +348,7 @@ func (t *forwarder) reply(port int, p *ip, c *conn, d drawn) outcome {
 	switch mtu := t.mtuOf(rt); {
 	case p.ttl <= 1:
 		return outcome{verdict: dataplane.Drop, rule: "TTL spent, answer", frames: t.tell(port, p, self, timeExceeded, 0, d)}
-	case p.length() > mtu && p.df():
+	case p.tooLong(mtu) && p.df():
 		return outcome{verdict: dataplane.Drop, rule: "longer than the MTU, answer", frames: t.tell(port, p, self, tooBig, mtu, d)}
 	}
 	c.advance(p, true, t.secure())

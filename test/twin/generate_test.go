@@ -16,7 +16,8 @@ import (
 // of servers that answer, others, and all of them now and then damaged.
 type generator struct {
 	*rand.Rand
-	twin *forwarder // asked for connections to go on with
+	twin    *forwarder // asked for connections to go on with
+	waiting []piece
 }
 
 // rarely is true once in n times.
@@ -25,17 +26,24 @@ func (g *generator) rarely(n int) bool { return g.IntN(n) == 0 }
 // next draws a frame and the port that it comes in by.
 func (g *generator) next() (port int, b []byte) {
 	for {
+		if len(g.waiting) > 0 && !g.rarely(4) {
+			p := g.waiting[0]
+			g.waiting = g.waiting[1:]
+			return p.port, p.bytes
+		}
 		if g.rarely(100) {
 			port, b = g.IntN(2), g.bytes(g.IntN(120))
 		} else {
 			port, b = g.packet()
 		}
 		switch p, r, _ := read(b); {
-		case r == later:
+		case r == later, r == fragment:
 		case r == whole && (strange(p.src) || strange(p.dst)): // neighbours would have to be asked for
 		case r == whole && g.helped(port, &p):
 		case r == whole && g.twin.routeTo(p.src) == nil: // nobody could be answered
 		case r == whole && !martians && !oneHost(p.src):
+		case r == whole && g.rarely(16) && len(p.l4) > 8 && len(p.ext) == 0 && !g.tunnel6(port, &p):
+			g.pieces(port, &p)
 		default:
 			return port, b
 		}
@@ -338,16 +346,22 @@ func (g *generator) damage(port int, p *ip) []byte {
 			wire[len(wire)-len(p.l4)+12] ^= 1 << (4 + g.IntN(4))
 		}
 	}
-	dst, src := directorMAC[port], hostMAC(port, p.src)
+	dst := directorMAC[port]
 	if g.rarely(80) {
 		dst = pick(g.Rand, packet.MAC{2, 9, 9, 9, 9, 9}, packet.Broadcast, directorMAC[1-port], packet.MAC{1, 0, 0x5e, 0, 0, 1})
 	}
-	kind := []byte{0x08, 0x00}
-	if p.v6 {
-		kind = []byte{0x86, 0xdd}
-	}
+	b := ethernet(dst, hostMAC(port, p.src), p.v6, wire)
 	if g.rarely(500) {
-		kind = pick(g.Rand, []byte{0x81, 0x00}, []byte{0x00, 0x30}, []byte{0x88, 0xcc}, []byte{0x08, 0x00}, []byte{0x86, 0xdd})
+		copy(b[12:], pick(g.Rand, []byte{0x81, 0x00}, []byte{0x00, 0x30}, []byte{0x88, 0xcc}, []byte{0x08, 0x00}, []byte{0x86, 0xdd}))
+	}
+	return b
+}
+
+// ethernet frames an IP packet.
+func ethernet(dst, src packet.MAC, v6 bool, wire []byte) []byte {
+	kind := []byte{0x08, 0x00}
+	if v6 {
+		kind = []byte{0x86, 0xdd}
 	}
 	return append(append(append(append([]byte{}, dst[:]...), src[:]...), kind...), wire...)
 }

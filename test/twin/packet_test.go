@@ -34,6 +34,10 @@ type ip struct {
 	flags    uint8  // IPv4: three bits, the lowest is MF, the middle one DF
 	offset   uint16 // IPv4: in units of 8 bytes
 	options  []byte // IPv4
+	more     bool   // pieces follow; IPv4 has it in flags too
+	fragID   uint32 // IPv6: of a piece
+	largest  int    // length of the longest piece that it came in, with its headers; 0 if it came whole
+	lengths  []int  // of the data of those pieces
 	label    uint32 // IPv6
 	next     uint8  // IPv6: what the fixed header names, proto if ext is empty
 	ext      []byte // IPv6
@@ -100,6 +104,15 @@ func (p *ip) header() gopacket.NetworkLayer {
 		Flags: layers.IPv4Flag(p.flags), FragOffset: p.offset, TTL: p.ttl, Protocol: layers.IPProtocol(p.proto),
 		SrcIP: p.src.AsSlice(), DstIP: p.dst.AsSlice(), Options: opts,
 	}
+}
+
+// tooLong reports whether the packet must be cut for a link; an IPv6 packet that came in
+// pieces leaves in pieces, so that only their length counts.
+func (p *ip) tooLong(mtu int) bool {
+	if p.v6 && p.largest > 0 {
+		return p.largest > mtu
+	}
+	return p.length() > mtu
 }
 
 // hop is what every forwarder does to a packet (RFC 1812 section 5.3.1).

@@ -157,7 +157,7 @@ func (t *forwarder) relatedToClient(port int, p *ip, q quote, c *conn, d drawn) 
 		return dropped("no route, ICMP error")
 	case p.ttl <= 1:
 		return dropped("TTL spent, ICMP error")
-	case p.length() > t.mtuOf(rt) && p.df():
+	case p.tooLong(t.mtuOf(rt)) && p.df():
 		return dropped("longer than the MTU, ICMP error")
 	case !p.rightICMP():
 		return dropped("ICMP error with a wrong checksum")

@@ -69,7 +69,7 @@ func play(t *testing.T, round uint64, seen map[string]int) (frames int, diff str
 		n = newNetwork(r)
 	}
 	d, tw := newDirector(t, n), newForwarder(n)
-	g := &generator{r, tw}
+	g := &generator{Rand: r, twin: tw}
 	for i := range perRound {
 		if i%(perRound/ticks) == 0 {
 			d.now += tick
@@ -80,7 +80,7 @@ func play(t *testing.T, round uint64, seen map[string]int) (frames int, diff str
 		}
 		port, in := g.next()
 		got := d.receive(port, in)
-		want := tw.receive(port, in, d.draw(in, got))
+		want := tw.receive(port, in, d.draw(got))
 		rule := want.rule
 		if want.conn != nil && want.conn.proto == protoSCTP {
 			rule += ", SCTP"
@@ -121,6 +121,7 @@ var rules = []string{
 	"ICMP error with a wrong checksum", "ICMP error, which quotes nothing of use", "ICMP error that made a connection (schedule_icmp)",
 	"TTL spent, ICMP error", "SCTP without a chunk", "no association, and none may be opened",
 	"to the server, by method NAT, SCTP", "to the server, by method DR, SCTP", "to the server, by method IPIP, SCTP", "to the client, SCTP",
+	"a packet in pieces", "a piece, others are missing", "a piece that is refused", "a duplicate of a piece", "a piece that overlaps another",
 	"malformed: IPv4 header checksum", "malformed: total length", "malformed: payload length", "malformed: TCP data offset",
 	"malformed: the transport header is cut off", "another host's frame", "not an IP packet",
 }
