@@ -88,6 +88,9 @@ func (t *forwarder) icmp(p *ip, d drawn) outcome {
 	if p.l4[0] != request || p.l4[1] != 0 || !ours {
 		return passed("ICMP, of no concern")
 	}
+	if !oneHost(p.src) {
+		return dropped("martian source")
+	}
 	q := *p
 	q.src, q.dst, q.ttl, q.wire = p.dst, p.src, 64, nil
 	if p.v6 {

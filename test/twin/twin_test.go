@@ -1,6 +1,16 @@
 // Package twin holds the pipeline against a slow twin of it: an obvious forwarder that
 // is written on gopacket and plain maps from the kernel's documented behaviour. It knows
 // the configuration and must not know how dataplane, conntrack or encap work.
+//
+// It makes TCP, UDP, SCTP and ICMP errors, services by address and by mark, NAT, DR and
+// IP-in-IP, and packets in pieces. Outside it, and never sent here, are
+//   - FTP connections that the helper reads along, also when an ICMP error opens them;
+//   - ICMP errors about the director's own tunnel packets, GRE and GUE, local servers,
+//     FULLNAT, the SIP engine, schedulers' own choices but rr's, expiry, the defences;
+//   - IPv4 pieces with DF, IPv6 pieces to tunnels, echo requests in one piece with a
+//     fragment header, pieces of protocols that nobody balances, pieces that disagree on
+//     where their packet ends, that end off a multiple of 8 or are damaged in themselves:
+//     neither recordings nor RFCs say what a director does.
 package twin
 
 import (
