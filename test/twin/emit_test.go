@@ -128,7 +128,6 @@ func (t *forwarder) send(p *ip, rt *route, to netip.Addr, d drawn) (out []frame)
 // cut divides a packet that is too long, or that came in pieces, into fragments of the greatest length that is a
 // multiple of 8 (RFC 791 section 3.2, RFC 8200 section 4.5).
 func (p *ip) cut(mtu int, d drawn) (pieces []ip) {
-	same := p.lengths != nil && p.largest <= mtu
 	if p.largest > 0 {
 		mtu = min(mtu, p.largest)
 	}
@@ -138,6 +137,10 @@ func (p *ip) cut(mtu int, d drawn) (pieces []ip) {
 	room := mtu - (p.length() - len(p.l4))
 	if p.v6 {
 		room -= 8
+	}
+	same := len(p.lengths) > 0 // what came in pieces that still fit leaves in the same
+	for i, n := range p.lengths {
+		same = same && n <= room && (n%8 == 0 || i == len(p.lengths)-1)
 	}
 	for at, n := 0, 0; at < len(p.l4); at += n {
 		q := *p

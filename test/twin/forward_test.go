@@ -322,7 +322,10 @@ func (t *forwarder) wrap(p *ip, rt *route, to netip.Addr, d drawn) ip {
 	}
 	q := ip{v6: to.Is6(), src: t.ownAddr(rt.port, to.Is6()), dst: to, tos: tos, ttl: p.ttl, proto: protoIPIP, l4: p.bytes()}
 	if !p.v6 && !q.v6 {
-		q.largest = p.largest
+		if q.largest = p.largest; p.largest > 0 { // the first piece holds the inner header too
+			q.lengths = slices.Clone(p.lengths)
+			q.lengths[0] += 20 + len(p.options)
+		}
 	}
 	if p.v6 {
 		q.proto = protoIPv6

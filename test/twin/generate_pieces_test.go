@@ -68,12 +68,9 @@ func (g *generator) pieces(port int, p *ip) {
 	}
 }
 
-// tunnel6 reports whether an IPv6 packet may get into a tunnel: what becomes of one that
-// came in pieces is nowhere said.
-func (g *generator) tunnel6(port int, p *ip) bool {
-	if !p.v6 {
-		return false
-	}
+// toTunnel6 reports whether a packet may get into a tunnel with IPv6 inside or outside: what
+// becomes of one that came in pieces is nowhere said.
+func (g *generator) toTunnel6(port int, p *ip) bool {
 	mark := g.twin.markOf(port, p)
 	if q, ok := p.asks(); ok {
 		p = q.reversed()
@@ -81,12 +78,12 @@ func (g *generator) tunnel6(port int, p *ip) bool {
 	if p.proto != protoTCP && p.proto != protoUDP && p.proto != protoSCTP {
 		return false
 	}
-	if c := g.twin.conns.in(p); c != nil && c.method == conf.Tunnel {
+	if c := g.twin.conns.in(p); c != nil && c.method == conf.Tunnel && (p.v6 || c.dest.Addr().Is6()) {
 		return true
 	}
 	p.mark = mark
 	s := find(g.twin.services, p)
-	return s != nil && slices.ContainsFunc(append(slices.Clone(s.servers), s.gone...), func(srv *server) bool { return srv.Forward == conf.Tunnel })
+	return s != nil && slices.ContainsFunc(append(slices.Clone(s.servers), s.gone...), func(srv *server) bool { return srv.Forward == conf.Tunnel && (p.v6 || srv.Addr.Is6()) })
 }
 
 // frame is a piece on the wire.

@@ -42,7 +42,7 @@ func (g *generator) next() (port int, b []byte) {
 		case r == whole && g.helped(port, &p):
 		case r == whole && g.twin.routeTo(p.src) == nil: // nobody could be answered
 		case r == whole && !martians && !oneHost(p.src):
-		case r == whole && g.rarely(16) && len(p.l4) > 8 && len(p.ext) == 0 && !g.tunnel6(port, &p):
+		case r == whole && g.rarely(16) && len(p.l4) > 8 && len(p.ext) == 0 && !g.toTunnel6(port, &p):
 			g.pieces(port, &p)
 		default:
 			return port, b

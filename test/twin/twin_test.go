@@ -7,7 +7,7 @@
 //   - FTP connections that the helper reads along, also when an ICMP error opens them;
 //   - ICMP errors about the director's own tunnel packets, GRE and GUE, local servers,
 //     FULLNAT, the SIP engine, schedulers' own choices but rr's, expiry, the defences;
-//   - IPv4 pieces with DF, IPv6 pieces to tunnels, echo requests in one piece with a
+//   - IPv4 pieces with DF, pieces to tunnels with IPv6 inside or outside, echo requests in one piece with a
 //     fragment header, pieces of protocols that nobody balances, pieces that disagree on
 //     where their packet ends, that end off a multiple of 8 or are damaged in themselves:
 //     neither recordings nor RFCs say what a director does.
