@@ -45,7 +45,7 @@ func (w *Worker) forward(f *packet.Frame, a *action) (Verdict, Reason) {
 		return Drop, TunnelTooSmall
 	}
 	recordRoute(f, vip)
-	if a.quote == nil && w.refusesSize(f, a.method, mtu) {
+	if (a.quote == nil || f.Flow.V6) && w.refusesSize(f, a.method, mtu) {
 		w.sendICMP(f, vip, icmpTooBig, uint32(mtu))
 		return Drop, TooBig
 	}

@@ -39,6 +39,12 @@ func (w *Worker) icmp(f *packet.Frame) (Verdict, Reason, bool) {
 // for a packet to a server (ip_vs_out_icmp), to the server for a packet to a client
 // (ip_vs_in_icmp), and to the client for one of the director's own tunnel packets.
 func (w *Worker) icmpError(f *packet.Frame) (Verdict, Reason) {
+	if martian(f) {
+		return Drop, Martian
+	}
+	if sourceRouted(f) {
+		return Drop, SourceRouted
+	}
 	if w.table.own[f.Flow.Dst] {
 		if !f.Flow.V6 {
 			if v, r, done := w.tunnelError(f); done {
@@ -93,8 +99,12 @@ func (w *Worker) errorToClient(f *packet.Frame, q *quote, a *action, s *Server) 
 	if f.TTL <= 1 {
 		return Drop, TTLExceeded
 	}
+	if f.DF && w.tooLong(f, int(rt.mtu)) { // ip_forward, which answers no error
+		return Drop, TooBig
+	}
 	w.countOut(s, f)
 	encap.DecTTL(f)
+	recordRoute(f, w.table.source(rt, f.Flow.V6))
 	rewriteQuote(f, q, false, a.addr, a.port)
 	return w.emit(f, rt, f.Flow.Dst, RelatedICMP)
 }

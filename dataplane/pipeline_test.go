@@ -67,6 +67,7 @@ func TestVerdicts(t *testing.T) {
 	icmp := packet.Spec{Flow: packet.Flow{Src: client, Dst: vip, Proto: packet.ICMP}, ICMPType: 8, Payload: []byte("ping"),
 		EthDst: dirMACs[0], EthSrc: hostMAC(0, client)}
 	strange := packet.Spec{Flow: packet.Flow{Src: client, Dst: vip, Proto: 89}, Payload: make([]byte, 20), EthDst: dirMACs[0]}
+	bare := packet.Spec{Flow: packet.Flow{Src: client, SrcPort: 4000, Dst: vip, DstPort: 80, Proto: packet.SCTP}, EthDst: dirMACs[0]}
 	broken := tcp(client, 41004, packet.SYN).Frame()
 	broken[14+10] ^= 1
 	fromFTP := tcp(client, 20, packet.SYN)
@@ -88,6 +89,7 @@ func TestVerdicts(t *testing.T) {
 		{"too long without DF", cut.Frame(), dataplane.Send, dataplane.ForwardNAT, 2},
 		{"echo request to the VIP", icmp.Frame(), dataplane.Taken, dataplane.AnsweredEcho, 1},
 		{"a protocol without ports", strange.Frame(), dataplane.Taken, dataplane.NotBalanced, 1},
+		{"SCTP without a chunk", bare.Frame(), dataplane.Drop, dataplane.ShortTransport, 0},
 		{"bad IP checksum", broken, dataplane.Drop, dataplane.BadIPChecksum, 0},
 		{"nothing", nil, dataplane.Drop, dataplane.Short, 0},
 	} {

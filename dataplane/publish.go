@@ -80,7 +80,7 @@ func (p *Plane) publish() {
 			case r.method == conf.NAT && k.Fwmark != 0 && srv.Port == 0:
 				a := serviceAddr{addr: srv.Addr, v6: srv.V6}
 				t.natMarks[a] = append(t.natMarks[a], k.Fwmark)
-				t.natHosts[a] = true
+				t.natHosts[a], t.natServers[a] = true, true
 			case r.method == conf.NAT:
 				t.natServers[serviceAddr{srv.Addr, srv.Port, k.Proto, srv.V6}] = true
 				t.natHosts[serviceAddr{srv.Addr, 0, k.Proto, srv.V6}] = true

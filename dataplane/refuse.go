@@ -20,10 +20,13 @@ func (w *Worker) pass(f *packet.Frame, r Reason) (Verdict, Reason) {
 // refuse answers a packet to a VIP, which nobody there wants, as that address's host
 // would, and reports whether there was something to say.
 func (w *Worker) refuse(f *packet.Frame) bool {
+	if f.Fragment() { // of ESP or AH: a host would collect them first
+		return false
+	}
 	switch f.Flow.Proto {
 	case packet.TCP, packet.SCTP:
 	case packet.UDP:
-		if f.Fragment() || !f.VerifyTransport() {
+		if !f.VerifyTransport() {
 			return false
 		}
 		w.sendICMP(f, f.Flow.Dst, icmpPortUnreachable, 0)

@@ -15,6 +15,11 @@ import (
 // packet that it quotes. With r == noReason the packet goes on with action a.
 func (w *Worker) schedule(f *packet.Frame, fl *packet.Flow, icmp bool) (a action, v Verdict, r Reason) {
 	t := w.table
+	if fl.Proto == packet.SCTP && !icmp {
+		if _, ok := f.SCTPFirst(); !ok { // nothing says what it is: sctp_conn_schedule
+			return a, Drop, ShortTransport
+		}
+	}
 	sloppy := fl.Proto == packet.TCP && t.sysctl.SloppyTCP.On() || fl.Proto == packet.SCTP && t.sysctl.SloppySCTP.On()
 	if !icmp && fl.Proto != packet.UDP && (resets(f) || !opens(f) && !sloppy) {
 		return a, Pass, NoConnection

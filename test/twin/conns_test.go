@@ -139,14 +139,23 @@ func expand(t map[string]string) map[string][4]map[string]string {
 // advance takes a packet's effect on the state and sets the timer.
 func (c *conn) advance(p *ip, output, secure bool) {
 	c.dying = false
-	if c.proto != protoTCP {
+	if c.proto == protoUDP {
 		return
+	}
+	if c.proto == protoSCTP {
+		if _, ok := p.chunk(); !ok {
+			return // nobody knows what it is
+		}
 	}
 	dir := "in"
 	if output {
 		dir, c.noOutput = "out", false
 	} else if c.noOutput {
 		dir = "in only"
+	}
+	if c.proto == protoSCTP {
+		c.state = sctpNext[dir][p.event()][c.state]
+		return
 	}
 	rows := next[secure][dir]
 	switch flags := p.l4[13]; {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/dirigo-lb/dirigo/arp"
+	"github.com/dirigo-lb/dirigo/conf"
 	"github.com/dirigo-lb/dirigo/dataplane"
 	"github.com/dirigo-lb/dirigo/dataplane/pcap"
 	"github.com/dirigo-lb/dirigo/packet"
@@ -46,7 +47,7 @@ func newDirector(tb testing.TB, n *network) *director {
 	queues := make([]dataplane.Queue, 2)
 	for i := range own {
 		env.Ports = append(env.Ports, dataplane.PortEnv{
-			Link:      dataplane.Link{Name: []string{"cl0", "sv0"}[i], MAC: directorMAC[i], MTU: n.mtu[i], L2: true},
+			Link:      dataplane.Link{Name: portNames[i], MAC: directorMAC[i], MTU: n.mtu[i], L2: true},
 			Addresses: own[i][:],
 		})
 		ports = append(ports, arp.PortConfig{MAC: directorMAC[i], Addresses: own[i][:]})
@@ -74,6 +75,11 @@ func newDirector(tb testing.TB, n *network) *director {
 	cache.SetStatic(static)
 	d.plane.SetEnvironment(env)
 	d.plane.SetSysctl(n.sysctl)
+	var marks []conf.Mark
+	for _, m := range n.marks {
+		marks = append(marks, m.Mark)
+	}
+	d.plane.SetMarks(marks)
 	for _, s := range n.services {
 		if err := d.plane.AddService(s); err != nil {
 			tb.Fatal(err)
@@ -107,8 +113,8 @@ func (d *director) turn() {
 }
 
 // draw finds in what the pipeline did with a frame what it drew at random.
-func (d *director) draw(in []byte, got result) (dr drawn) {
-	dr.server = func() netip.Addr { return d.chosen(in, got) }
+func (d *director) draw(got result) (dr drawn) {
+	dr.server = func(p *ip) netip.Addr { return d.chosen(p, got) }
 	if len(got.frames) == 0 {
 		return dr
 	}
@@ -126,7 +132,7 @@ func (d *director) draw(in []byte, got result) (dr drawn) {
 
 // chosen is the server that the scheduler chose for the frame's connection, or the zero
 // Addr. The trace does not say when an ICMP error was sent: that passes the tables too.
-func (d *director) chosen(in []byte, got result) (server netip.Addr) {
+func (d *director) chosen(p *ip, got result) (server netip.Addr) {
 	if got.conn == nil || got.reason == dataplane.NoDestination {
 		return server
 	}
@@ -134,7 +140,6 @@ func (d *director) chosen(in []byte, got result) (server netip.Addr) {
 	if got.verdict != dataplane.Drop || len(got.frames) == 0 {
 		return server
 	}
-	p, _, _ := read(in)
 	d.plane.EachConn(func(c dataplane.Conn) bool {
 		if c.Proto == p.proto && c.Client == p.from() && c.Virtual == p.to() {
 			server = c.Dest.Addr()

@@ -19,14 +19,16 @@ const (
 	hostUnreachable
 	timeExceeded
 	tooBig
+	protocolUnreachable
 )
 
 // Types and codes: RFC 792, RFC 1191 section 4, RFC 4443.
 var icmpTypes = map[icmpKind][2][2]uint8{
-	portUnreachable: {{3, 3}, {1, 4}},
-	hostUnreachable: {{3, 1}, {1, 3}},
-	timeExceeded:    {{11, 0}, {3, 0}},
-	tooBig:          {{3, 4}, {2, 0}},
+	portUnreachable:     {{3, 3}, {1, 4}},
+	hostUnreachable:     {{3, 1}, {1, 3}},
+	timeExceeded:        {{11, 0}, {3, 0}},
+	tooBig:              {{3, 4}, {2, 0}},
+	protocolUnreachable: {{3, 2}, {4, 1}},
 }
 
 // tell makes the director's own ICMP error about p, from src to p's source, and routes
@@ -35,7 +37,10 @@ var icmpTypes = map[icmpKind][2][2]uint8{
 // host, nor about a packet to many.
 func (t *forwarder) tell(port int, p *ip, src netip.Addr, kind icmpKind, mtu int, d drawn) []frame {
 	rt := t.routeTo(p.src)
-	if rt == nil || p.dst.IsMulticast() {
+	if rt == nil || p.isError() || p.dst.IsMulticast() {
+		return nil
+	}
+	if p.src.Is4() && p.src.As4()[0] >= 240 { // class E: RFC 1122 section 3.2.2
 		return nil
 	}
 	quote := p.bytes()
@@ -85,12 +90,12 @@ func (t *forwarder) icmp(p *ip, d drawn) outcome {
 	if p.l4[0] != request || p.l4[1] != 0 || !ours {
 		return passed("ICMP, of no concern")
 	}
+	if !oneHost(p.src) {
+		return dropped("martian source")
+	}
 	q := *p
 	q.src, q.dst, q.ttl, q.wire = p.dst, p.src, 64, nil
-	right := sum16(p.l4) == 0xffff
 	if p.v6 {
-		pseudo := binary.BigEndian.AppendUint32(append(p.src.AsSlice(), p.dst.AsSlice()...), uint32(len(p.l4)))
-		right = sum16(append(append(pseudo, 0, 0, 0, protoICMPv6), p.l4...)) == 0xffff
 		q.label = d.label
 		q.l4 = icmp6(&q, 129, 0, p.l4[4:])
 	} else {
@@ -98,7 +103,7 @@ func (t *forwarder) icmp(p *ip, d drawn) outcome {
 		echo := layers.ICMPv4{Id: binary.BigEndian.Uint16(p.l4[4:]), Seq: binary.BigEndian.Uint16(p.l4[6:])}
 		q.l4 = serialize(&echo, gopacket.Payload(p.l4[8:]))
 	}
-	if !right {
+	if !p.rightICMP() {
 		return dropped("echo request with a wrong checksum")
 	}
 	return outcome{verdict: dataplane.Taken, rule: "echo reply", frames: t.send(&q, t.routeTo(q.dst), q.dst, d)}
@@ -122,9 +127,12 @@ func (t *forwarder) send(p *ip, rt *route, to netip.Addr, d drawn) (out []frame)
 	return out
 }
 
-// cut divides a packet that is too long into fragments of the greatest length that is a
+// cut divides a packet that is too long, or that came in pieces, into fragments of the greatest length that is a
 // multiple of 8 (RFC 791 section 3.2, RFC 8200 section 4.5).
 func (p *ip) cut(mtu int, d drawn) (pieces []ip) {
+	if p.largest > 0 {
+		mtu = min(mtu, p.largest)
+	}
 	if p.length() <= mtu {
 		return []ip{*p}
 	}
@@ -132,13 +140,22 @@ func (p *ip) cut(mtu int, d drawn) (pieces []ip) {
 	if p.v6 {
 		room -= 8
 	}
-	for at := 0; at < len(p.l4); at += room &^ 7 {
+	same := len(p.lengths) > 0 // what came in pieces that still fit leaves in the same
+	for i, n := range p.lengths {
+		same = same && n <= room && (n%8 == 0 || i == len(p.lengths)-1)
+	}
+	for at, n := 0, 0; at < len(p.l4); at += n {
 		q := *p
 		rest := p.l4[at:]
-		more := len(rest) > room
-		if more {
-			rest = rest[:room&^7]
+		if n = room; len(rest) > room {
+			n = room &^ 7
 		}
+		if same { // the sender's pieces, one by one
+			n = p.lengths[len(pieces)]
+		}
+		n = min(n, len(rest))
+		more := n < len(rest)
+		rest = rest[:n]
 		if p.v6 {
 			off := uint16(at)
 			if more {

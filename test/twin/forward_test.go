@@ -16,11 +16,13 @@ type forwarder struct {
 	*network
 	services []*service
 	conns    table
-	recent   []*conn // for those who make packets that belong to one
+	piles    map[pileKey]*pile
+	met      map[string]int // side facts
+	recent   []*conn        // for those who make packets that belong to one
 }
 
 func newForwarder(n *network) *forwarder {
-	t := &forwarder{network: n, conns: table{}}
+	t := &forwarder{network: n, conns: table{}, met: map[string]int{}, piles: map[pileKey]*pile{}}
 	for _, s := range n.services {
 		t.services = append(t.services, newTwinService(s))
 	}
@@ -48,7 +50,7 @@ type drawn struct {
 	id     uint16
 	fragID uint32
 	label  uint32
-	server func() netip.Addr
+	server func(*ip) netip.Addr
 }
 
 func passed(rule string) outcome  { return outcome{verdict: dataplane.Pass, rule: rule} }
@@ -65,24 +67,63 @@ func (t *forwarder) receive(port int, b []byte, d drawn) outcome {
 		return passed("not an IP packet")
 	case packet.MAC(b[:6]) != directorMAC[port]:
 		return passed("another host's frame")
+	case r == fragment && !slices.ContainsFunc(t.services, func(s *service) bool { return isV6(s.Key) == p.v6 }):
+		return passed("a piece, and no service of this family: the hooks are off")
+	case r == fragment && p.isIPsec(): // never collected: it goes by its addresses
+		p.wire = b[etherLen:][:p.length()]
+		if p.v6 {
+			p.wire = b[etherLen:][:p.length()+8]
+		}
+		return t.journey(port, p, d)
+	case r == fragment && p.offset == 0 && p.proto == protoTCP && len(p.l4) >= 20 && p.l4[12]>>4 < 5:
+		return dropped("malformed: TCP data offset, in a first piece")
+	case r == fragment:
+		var f fate
+		switch p, f = t.collect(p); f {
+		case held:
+			return outcome{verdict: dataplane.Taken, rule: "a piece, others are missing"}
+		case refused:
+			return dropped("a piece that is refused")
+		}
+		if _, why = p.judge(); why != "" {
+			return dropped("malformed, of pieces: " + why)
+		}
+		t.met["a packet in pieces"]++
+	}
+	return t.refuse(port, &p, t.journey(port, p, d), d)
+}
+
+// journey is that of a whole packet.
+func (t *forwarder) journey(port int, p ip, d drawn) outcome {
+	switch {
+	case p.isError():
 	case p.proto == protoICMP && !p.v6 || p.proto == protoICMPv6 && p.v6:
 		return t.icmp(&p, d)
-	case p.proto != protoTCP && p.proto != protoUDP:
+	case p.proto != protoTCP && p.proto != protoUDP && p.proto != protoSCTP && !p.isIPsec():
 		return passed("a protocol that is never scheduled")
+	}
+	switch {
 	case !oneHost(p.src): // RFC 1812 section 5.3.7; ip_handle_martian_source
 		return dropped("martian source")
-	case !slices.ContainsFunc(t.services, func(s *service) bool { return s.Key.Addr.Is6() == p.v6 }):
+	case !slices.ContainsFunc(t.services, func(s *service) bool { return isV6(s.Key) == p.v6 }):
 		return passed("no service of this family: the hooks are off")
 	}
+	p.mark = t.markOf(port, &p)
 	for _, o := range p.list() {
 		if o[0] == 131 || o[0] == 137 {
 			return dropped("source routed (sysctl accept_source_route)")
 		}
 	}
+	if p.isError() {
+		return t.related(port, &p, d)
+	}
+	if p.isIPsec() {
+		return passed("AH or ESP, and no connection between UDP ports 500")
+	}
 	if c := t.conns.out(&p); c != nil {
 		return t.reply(port, &p, c, d)
 	}
-	if t.sysctl.NATICMPSend.On() && t.fromNATServer(&p) && !(p.proto == protoTCP && p.l4[13]&flagRST != 0) {
+	if t.sysctl.NATICMPSend.On() && t.fromNATServer(&p) && !p.gives() {
 		o := dropped("a NAT server's packet without a connection (nat_icmp_send)")
 		if p.ttl > 1 { // ip_forward has counted it down by then
 			p.hop()
@@ -120,7 +161,7 @@ func (t *forwarder) secure() bool { return t.sysctl.SecureTCP >= 2 }
 // opensAnew says whether a SYN is taken for the first packet of another connection than
 // c (is_new_conn, is_new_conn_expected).
 func (t *forwarder) opensAnew(p *ip, c *conn) bool {
-	if p.proto != protoTCP || p.l4[13]&flagSYN == 0 {
+	if !p.opens() {
 		return false
 	}
 	if t.sysctl.ExpireNodestConn.On() && c.server.Weight == 0 {
@@ -129,16 +170,48 @@ func (t *forwarder) opensAnew(p *ip, c *conn) bool {
 	if t.sysctl.ConnReuseMode == 0 || c.child {
 		return false
 	}
-	return c.state == "TIME_WAIT" || c.state == "CLOSE" ||
+	return c.state == "TIME_WAIT" || c.state == "CLOSE" || c.state == "CLOSED" ||
 		t.sysctl.ConnReuseMode&2 != 0 && c.state == "FIN_WAIT" && c.noOutput
+}
+
+// opens reports whether a packet would be the first of a connection (is_new_conn).
+func (p *ip) opens() bool {
+	switch p.proto {
+	case protoTCP:
+		return p.l4[13]&flagSYN != 0
+	case protoSCTP:
+		typ, ok := p.chunk()
+		return ok && typ == chunkINIT
+	}
+	return false
+}
+
+// gives reports whether a packet gives a connection up.
+func (p *ip) gives() bool {
+	switch p.proto {
+	case protoTCP:
+		return p.l4[13]&flagRST != 0
+	case protoSCTP:
+		typ, ok := p.chunk()
+		return ok && typ == chunkABORT
+	}
+	return false
 }
 
 // schedule makes a connection, or says what becomes of the packet without one.
 func (t *forwarder) schedule(port int, p *ip, d drawn) (*conn, outcome) {
-	if p.proto == protoTCP {
+	if p.proto == protoTCP && !p.asked {
 		syn, rst := p.l4[13]&flagSYN != 0, p.l4[13]&flagRST != 0
 		if rst || !syn && !t.sysctl.SloppyTCP.On() {
 			return nil, passed("no connection, and none may be opened")
+		}
+	}
+	if p.proto == protoSCTP && !p.asked {
+		switch typ, ok := p.chunk(); {
+		case !ok:
+			return nil, dropped("SCTP without a chunk")
+		case typ == chunkABORT, typ != chunkINIT && !t.sysctl.SloppySCTP.On():
+			return nil, passed("no association, and none may be opened")
 		}
 	}
 	svc := find(t.services, p)
@@ -157,7 +230,7 @@ func (t *forwarder) schedule(port int, p *ip, d drawn) (*conn, outcome) {
 		o.frames = t.tell(port, p, p.dst, portUnreachable, 0, d)
 		return nil, o
 	}
-	chosen := func(s *server) bool { return s.Addr == d.server() }
+	chosen := func(s *server) bool { return s.Addr == d.server(p) }
 	var srv *server
 	if svc.Persistence.Timeout > 0 {
 		k := svc.templateFor(p)
@@ -173,7 +246,7 @@ func (t *forwarder) schedule(port int, p *ip, d drawn) (*conn, outcome) {
 			svc.made[k] = srv
 		}
 	} else {
-		if to.Port() != svc.Key.Port {
+		if svc.Key.Fwmark == 0 && to.Port() != svc.Key.Port {
 			return leave("another port than the service's")
 		}
 		if srv = svc.choose(chosen); srv == nil {
@@ -182,6 +255,9 @@ func (t *forwarder) schedule(port int, p *ip, d drawn) (*conn, outcome) {
 			}
 			return leave("no server available")
 		}
+	}
+	if svc.Key.Fwmark != 0 {
+		t.met["a service by mark"]++
 	}
 	c := &conn{
 		proto: p.proto, client: from, virtual: to, dest: netip.AddrPortFrom(srv.Addr, to.Port()), method: srv.Forward,
@@ -193,7 +269,7 @@ func (t *forwarder) schedule(port int, p *ip, d drawn) (*conn, outcome) {
 	if p.proto == protoUDP {
 		c.state = "UDP"
 	}
-	if !svc.OnePacket { // else it is gone with its packet
+	if !svc.OnePacket || p.proto != protoUDP { // else it is gone with its packet
 		t.conns.insert(c)
 		if t.recent = append(t.recent, c); len(t.recent) > 2000 {
 			t.recent = t.recent[1000:]
@@ -227,14 +303,18 @@ func (t *forwarder) transmit(port int, p *ip, c *conn, d drawn) outcome {
 			return outcome{verdict: dataplane.Drop, rule: "the tunnel's MTU is below the least", conn: c}
 		}
 	}
-	mayCut := !p.df() || c.method == conf.Tunnel && !p.v6 && !t.sysctl.PMTUDisc.On()
-	if p.length() > mtu && !mayCut {
+	mayCut := !p.df() || p.isError() && !p.v6 || c.method == conf.Tunnel && !p.v6 && !t.sysctl.PMTUDisc.On()
+	if p.tooLong(mtu) && !mayCut {
 		return refuse("longer than the MTU, with DF", tooBig, mtu)
 	}
 	q := *p
 	switch c.method {
 	case conf.NAT:
-		q = p.toServer(c.dest)
+		if p.isError() {
+			q = p.relatedToServer(c.dest)
+		} else {
+			q = p.toServer(c.dest)
+		}
 	case conf.Tunnel:
 		q = t.wrap(p, rt, c.dest.Addr(), d)
 	}
@@ -250,6 +330,12 @@ func (t *forwarder) wrap(p *ip, rt *route, to netip.Addr, d drawn) ip {
 		tos = tos&^3 | 2
 	}
 	q := ip{v6: to.Is6(), src: t.ownAddr(rt.port, to.Is6()), dst: to, tos: tos, ttl: p.ttl, proto: protoIPIP, l4: p.bytes()}
+	if !p.v6 && !q.v6 {
+		if q.largest = p.largest; p.largest > 0 { // the first piece holds the inner header too
+			q.lengths = slices.Clone(p.lengths)
+			q.lengths[0] += 20 + len(p.options)
+		}
+	}
 	if p.v6 {
 		q.proto = protoIPv6
 	}
@@ -274,7 +360,7 @@ func (t *forwarder) reply(port int, p *ip, c *conn, d drawn) outcome {
 	switch mtu := t.mtuOf(rt); {
 	case p.ttl <= 1:
 		return outcome{verdict: dataplane.Drop, rule: "TTL spent, answer", frames: t.tell(port, p, self, timeExceeded, 0, d)}
-	case p.length() > mtu && p.df():
+	case p.tooLong(mtu) && p.df():
 		return outcome{verdict: dataplane.Drop, rule: "longer than the MTU, answer", frames: t.tell(port, p, self, tooBig, mtu, d)}
 	}
 	c.advance(p, true, t.secure())
@@ -288,7 +374,7 @@ func (t *forwarder) reply(port int, p *ip, c *conn, d drawn) outcome {
 func (t *forwarder) fromNATServer(p *ip) bool {
 	for _, s := range t.services {
 		for _, srv := range s.servers {
-			if srv.Forward == conf.NAT && s.Key.Proto == p.proto && netip.AddrPortFrom(srv.Addr, srv.Port) == p.from() {
+			if srv.Forward == conf.NAT && (s.Key.Proto == p.proto || s.Key.Fwmark != 0) && netip.AddrPortFrom(srv.Addr, srv.Port) == p.from() {
 				return true
 			}
 		}

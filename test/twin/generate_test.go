@@ -16,7 +16,8 @@ import (
 // of servers that answer, others, and all of them now and then damaged.
 type generator struct {
 	*rand.Rand
-	twin *forwarder // asked for connections to go on with
+	twin    *forwarder // asked for connections to go on with
+	waiting []piece
 }
 
 // rarely is true once in n times.
@@ -25,25 +26,40 @@ func (g *generator) rarely(n int) bool { return g.IntN(n) == 0 }
 // next draws a frame and the port that it comes in by.
 func (g *generator) next() (port int, b []byte) {
 	for {
+		if len(g.waiting) > 0 && !g.rarely(4) {
+			p := g.waiting[0]
+			g.waiting = g.waiting[1:]
+			return p.port, p.bytes
+		}
 		if g.rarely(100) {
 			port, b = g.IntN(2), g.bytes(g.IntN(120))
 		} else {
 			port, b = g.packet()
 		}
 		switch p, r, _ := read(b); {
-		case r == later:
+		case r == later, r == fragment:
 		case r == whole && (strange(p.src) || strange(p.dst)): // neighbours would have to be asked for
-		case r == whole && p.proto == protoTCP && p.to().Port() == 21 && g.helped(&p):
+		case r == whole && g.helped(port, &p):
 		case r == whole && g.twin.routeTo(p.src) == nil: // nobody could be answered
 		case r == whole && !martians && !oneHost(p.src):
+		case r == whole && g.rarely(16) && len(p.l4) > 8 && len(p.ext) == 0 && !g.toTunnel6(port, &p):
+			g.pieces(port, &p)
 		default:
 			return port, b
 		}
 	}
 }
 
-// helped reports whether the FTP helper would read the packet's connection.
-func (g *generator) helped(p *ip) bool {
+// helped reports whether the FTP helper would read the connection of a packet or of one
+// that it quotes.
+func (g *generator) helped(port int, p *ip) bool {
+	if q, ok := p.asks(); ok {
+		p = q.reversed()
+	}
+	if p.proto != protoTCP || p.to().Port() != 21 {
+		return false
+	}
+	p.mark = g.twin.markOf(port, p)
 	s := find(g.twin.services, p)
 	return s != nil && s.Key.Port != 21
 }
@@ -77,11 +93,13 @@ func (g *generator) packet() (port int, b []byte) {
 		p.flags |= 4 // the reserved bit
 	}
 	switch n := g.IntN(100); {
-	case n < 25 && len(g.twin.recent) > 0:
+	case n < 24 && len(g.twin.recent) > 0:
 		port = g.answer(&p)
-	case n < 30:
+	case n < 32 && len(g.twin.recent) > 0:
+		port = g.related(&p)
+	case n < 36:
 		g.icmp(&p)
-	case n < 38:
+	case n < 42:
 		port = g.foreign(&p)
 	default:
 		g.request(&p)
@@ -93,7 +111,7 @@ func (g *generator) packet() (port int, b []byte) {
 			p.ext = []byte{p.proto, 0, 1, 4, 0, 0, 0, 0} // PadN: RFC 8200 section 4.2
 			p.next = pick(g.Rand, uint8(0), uint8(60))
 		}
-	} else if g.rarely(25) && p.proto != protoICMP {
+	} else if g.rarely(25) && (p.proto != protoICMP || p.isError()) {
 		p.options = g.options()
 	}
 	return port, g.damage(port, &p)
@@ -102,13 +120,17 @@ func (g *generator) packet() (port int, b []byte) {
 // request is a client's packet to a service, or to about one.
 func (g *generator) request(p *ip) {
 	k := pick(g.Rand, g.twin.network.services...).Key
+	if k.Fwmark != 0 {
+		t := pick(g.Rand, g.twin.targets...)
+		k.Proto, k.Addr, k.Port = t.proto, t.addr, t.port
+	}
 	p.v6, p.proto, p.dst = k.Addr.Is6(), k.Proto, k.Addr
 	port := k.Port
 	if port == 0 || g.rarely(30) {
 		port = pick[uint16](g.Rand, 20, 80, 443, 1024, 5000, 65535)
 	}
 	if g.rarely(40) {
-		p.proto = protoTCP + protoUDP - p.proto
+		p.proto = pick[uint8](g.Rand, protoTCP, protoUDP, protoSCTP)
 	}
 	p.src = pick(g.Rand, clients[family(p.v6)]...)
 	if g.rarely(500) {
@@ -148,7 +170,7 @@ func (g *generator) answer(p *ip) (port int) {
 		to++
 	}
 	g.transport(p, from.Port(), to)
-	if c.method == conf.NAT && g.rarely(20) {
+	if c.method == conf.NAT && c.proto != protoSCTP && g.rarely(20) {
 		g.zeroSum(p, c.virtual)
 	}
 	if rt := g.twin.routeTo(c.dest.Addr()); rt != nil {
@@ -183,10 +205,10 @@ func (g *generator) icmp(p *ip) {
 // foreign is a packet of no service: another destination, or another protocol.
 func (g *generator) foreign(p *ip) (port int) {
 	f := g.IntN(2)
-	p.v6, p.proto = f == 1, pick[uint8](g.Rand, protoTCP, protoUDP, 47, 50, 89)
+	p.v6, p.proto = f == 1, pick[uint8](g.Rand, protoTCP, protoUDP, protoSCTP, 47, 50, 89)
 	p.src = pick(g.Rand, append(clients[f], servers[f]...)...)
 	p.dst = pick(g.Rand, append(append(vips[f], servers[f]...), own[0][f].Addr())...)
-	if p.proto == protoTCP || p.proto == protoUDP {
+	if p.proto == protoTCP || p.proto == protoUDP || p.proto == protoSCTP {
 		g.transport(p, pick[uint16](g.Rand, 53, 80, 8053, 8080, 40000), pick[uint16](g.Rand, 22, 25, 40001, 40002))
 	} else {
 		p.l4 = g.bytes(g.IntN(60))
@@ -194,9 +216,14 @@ func (g *generator) foreign(p *ip) (port int) {
 	return g.IntN(2)
 }
 
-// transport makes a TCP segment or UDP datagram with the right checksum.
+// transport makes a TCP segment, a UDP datagram or an SCTP packet, mostly with the right
+// checksum.
 func (g *generator) transport(p *ip, from, to uint16) {
-	if p.proto == protoTCP {
+	switch p.proto {
+	case protoSCTP:
+		g.sctp(p, from, to)
+		return
+	case protoTCP:
 		flags := pick[uint8](g.Rand, flagSYN, flagSYN, flagSYN, flagSYN|flagACK, flagACK, flagACK, flagACK|flagPSH, flagFIN|flagACK, flagFIN, flagRST, uint8(g.Uint32()))
 		opts := g.bytes(pick(g.Rand, 0, 0, 0, 4, 12, 40))
 		b := binary.BigEndian.AppendUint16(nil, from)
@@ -207,7 +234,7 @@ func (g *generator) transport(p *ip, from, to uint16) {
 		b = append(b, 0, 0, 0, 0)
 		b = append(b, opts...)
 		p.l4 = append(b, g.bytes(g.size(20+len(opts)))...)
-	} else {
+	default:
 		body := g.bytes(g.size(8))
 		b := binary.BigEndian.AppendUint16(nil, from)
 		b = binary.BigEndian.AppendUint16(b, to)
@@ -319,16 +346,22 @@ func (g *generator) damage(port int, p *ip) []byte {
 			wire[len(wire)-len(p.l4)+12] ^= 1 << (4 + g.IntN(4))
 		}
 	}
-	dst, src := directorMAC[port], hostMAC(port, p.src)
+	dst := directorMAC[port]
 	if g.rarely(80) {
 		dst = pick(g.Rand, packet.MAC{2, 9, 9, 9, 9, 9}, packet.Broadcast, directorMAC[1-port], packet.MAC{1, 0, 0x5e, 0, 0, 1})
 	}
-	kind := []byte{0x08, 0x00}
-	if p.v6 {
-		kind = []byte{0x86, 0xdd}
-	}
+	b := ethernet(dst, hostMAC(port, p.src), p.v6, wire)
 	if g.rarely(500) {
-		kind = pick(g.Rand, []byte{0x81, 0x00}, []byte{0x00, 0x30}, []byte{0x88, 0xcc}, []byte{0x08, 0x00}, []byte{0x86, 0xdd})
+		copy(b[12:], pick(g.Rand, []byte{0x81, 0x00}, []byte{0x00, 0x30}, []byte{0x88, 0xcc}, []byte{0x08, 0x00}, []byte{0x86, 0xdd}))
+	}
+	return b
+}
+
+// ethernet frames an IP packet.
+func ethernet(dst, src packet.MAC, v6 bool, wire []byte) []byte {
+	kind := []byte{0x08, 0x00}
+	if v6 {
+		kind = []byte{0x86, 0xdd}
 	}
 	return append(append(append(append([]byte{}, dst[:]...), src[:]...), kind...), wire...)
 }

@@ -16,6 +16,8 @@ type network struct {
 	routes   []route
 	sysctl   conf.Sysctl
 	services []conf.Service
+	marks    []markRule
+	targets  []target // of services by mark
 }
 
 // route is a line of the routing table; of those that hold an address the longest counts.
@@ -31,6 +33,8 @@ var own = [2][2]netip.Prefix{
 	{netip.MustParsePrefix("10.0.1.1/24"), netip.MustParsePrefix("2001:db8:1::1/64")},
 	{netip.MustParsePrefix("10.0.2.1/24"), netip.MustParsePrefix("2001:db8:2::1/64")},
 }
+
+var portNames = [2]string{"cl0", "sv0"}
 
 var directorMAC = [2]packet.MAC{{2, 0, 0, 0, 1, 1}, {2, 0, 0, 0, 2, 1}}
 
@@ -87,6 +91,7 @@ func newNetwork(r *rand.Rand) *network {
 	n.sysctl = conf.Sysctl{
 		ConnReuseMode: pick(r, 1, 1, 0, 2, 3), ExpireNodestConn: pick(r, conf.On, conf.Off, conf.Off),
 		ExpireQuiescentTemplate: pick(r, conf.On, conf.Off, conf.Off), SloppyTCP: pick(r, conf.On, conf.Off, conf.Off, conf.Off),
+		SloppySCTP: pick(r, conf.On, conf.Off, conf.Off, conf.Off), ScheduleICMP: pick(r, conf.On, conf.Off, conf.Off, conf.Off),
 		NATICMPSend: pick(r, conf.On, conf.Off, conf.Off), PMTUDisc: pick(r, conf.On, conf.On, conf.Off),
 		SecureTCP: pick(r, 0, 0, 0, 3), AmDroprate: 10, Amemthresh: 1024,
 	}
@@ -97,18 +102,22 @@ func newNetwork(r *rand.Rand) *network {
 			{Proto: protoUDP, Addr: vips[f][0], Port: 53}, {Proto: protoUDP, Addr: vips[f][1], Port: 53},
 			{Proto: protoTCP, Addr: vips[f][0], Port: 21}, {Proto: protoTCP, Addr: vips[f][1], Port: 0},
 			{Proto: protoUDP, Addr: vips[f][0], Port: 0}, {Proto: protoTCP, Addr: vips[f][1], Port: 8080},
+			{Proto: protoSCTP, Addr: vips[f][0], Port: 3868}, {Proto: protoSCTP, Addr: vips[f][1], Port: 0},
 		} {
 			if r.IntN(4) > 0 {
 				n.services = append(n.services, newService(r, f, k))
 			}
+		}
+		if r.IntN(2) == 0 {
+			n.addMarks(r, f)
 		}
 	}
 	return n
 }
 
 func newService(r *rand.Rand, family int, k conf.ServiceKey) conf.Service {
-	s := conf.Service{Key: k, Scheduler: pick(r, "rr", "rr", "rr", "wlc", "wrr", "sh"), OnePacket: k.Proto == protoUDP && r.IntN(4) == 0}
-	if k.Port == 0 || r.IntN(4) == 0 {
+	s := conf.Service{Key: k, Scheduler: pick(r, "rr", "rr", "rr", "wlc", "wrr", "sh"), OnePacket: k.Proto != protoTCP && r.IntN(4) == 0}
+	if k.Port == 0 && k.Fwmark == 0 || r.IntN(4) == 0 {
 		s.Persistence.Timeout = 6 * time.Minute
 		s.Persistence.Prefix = pick(r, 0, 64)
 		if family == 0 && r.IntN(2) == 0 {
@@ -128,6 +137,8 @@ func newService(r *rand.Rand, family int, k conf.ServiceKey) conf.Service {
 		switch {
 		case srv.Forward == conf.NAT && k.Port != 0 && r.IntN(2) == 0:
 			srv.Port = k.Port + 8000
+		case k.Fwmark != 0 && r.IntN(3) == 0:
+			srv.Port = 8080
 		case srv.Forward == conf.Tunnel && r.IntN(3) == 0:
 			srv.Addr = servers[1-family][i]
 		}

@@ -34,10 +34,16 @@ type ip struct {
 	flags    uint8  // IPv4: three bits, the lowest is MF, the middle one DF
 	offset   uint16 // IPv4: in units of 8 bytes
 	options  []byte // IPv4
+	more     bool   // pieces follow; IPv4 has it in flags too
+	fragID   uint32 // IPv6: of a piece
+	largest  int    // length of the longest piece that it came in, with its headers; 0 if it came whole
+	lengths  []int  // of the data of those pieces
 	label    uint32 // IPv6
 	next     uint8  // IPv6: what the fixed header names, proto if ext is empty
 	ext      []byte // IPv6
 	l4       []byte
+	mark     uint32 // given by the rules
+	asked    bool   // for by an ICMP error only: no more of it is known than its ends
 	wire     []byte // the whole packet as it came, nil once something has changed
 }
 
@@ -51,7 +57,7 @@ func (p *ip) length() int {
 	return 20 + len(p.options) + len(p.l4)
 }
 
-// ports are those of TCP and UDP.
+// ports are those of TCP, UDP and SCTP.
 func (p *ip) ports() (src, dst uint16) {
 	return binary.BigEndian.Uint16(p.l4), binary.BigEndian.Uint16(p.l4[2:])
 }
@@ -98,6 +104,15 @@ func (p *ip) header() gopacket.NetworkLayer {
 		Flags: layers.IPv4Flag(p.flags), FragOffset: p.offset, TTL: p.ttl, Protocol: layers.IPProtocol(p.proto),
 		SrcIP: p.src.AsSlice(), DstIP: p.dst.AsSlice(), Options: opts,
 	}
+}
+
+// tooLong reports whether the packet must be cut for a link; an IPv6 packet that came in
+// pieces leaves in pieces, so that only their length counts.
+func (p *ip) tooLong(mtu int) bool {
+	if p.v6 && p.largest > 0 {
+		return p.largest > mtu
+	}
+	return p.length() > mtu
 }
 
 // hop is what every forwarder does to a packet (RFC 1812 section 5.3.1).
@@ -178,6 +193,9 @@ func ones(n int) uint16 { return uint16((n%0xffff + 0xffff) % 0xffff) }
 // updates without verifying). A UDP checksum of 0, which is none, becomes a real one
 // (udp_dnat_handler), unless the length field makes that impossible.
 func (p ip) translated(set func(*ip)) ip {
+	if p.proto == protoSCTP {
+		return p.translatedSCTP(set)
+	}
 	was, right := binary.BigEndian.Uint16(p.sumField()), p.rightSum()
 	p.l4, p.wire = bytes.Clone(p.l4), nil
 	set(&p)

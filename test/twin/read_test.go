@@ -12,7 +12,8 @@ const (
 	whole     reading = iota // an IP packet that the forwarder judges
 	notIP                    // another ethertype
 	malformed                // nobody can do anything with it
-	later                    // a fragment, an ICMP error, neighbour discovery, ARP, SCTP: no matter of this twin
+	fragment                 // a piece of one
+	later                    // neighbour discovery, ARP: no matter of this twin
 )
 
 // read takes a frame apart, step by step in the order of RFC 1812 section 5.2.2, and
@@ -35,21 +36,23 @@ func read(b []byte) (p ip, r reading, why string) {
 	if r != whole {
 		return p, r, why
 	}
-	least := map[uint8]int{protoTCP: 20, protoUDP: 8, protoICMP: 8, protoICMPv6: 8}[p.proto]
-	switch {
-	case p.proto == protoSCTP:
-		return p, later, "SCTP"
-	case len(p.l4) < least:
-		return p, malformed, "the transport header is cut off"
-	case p.proto == protoTCP && (p.l4[12]>>4 < 5 || int(p.l4[12]>>4)*4 > len(p.l4)):
-		return p, malformed, "TCP data offset"
-	case p.proto == protoICMP && !p.v6 && (p.l4[0] == 3 || p.l4[0] == 4 || p.l4[0] == 11):
-		return p, later, "ICMP error"
-	case p.proto == protoICMPv6 && p.v6 && (p.l4[0] < 128 || p.l4[0] == 135 || p.l4[0] == 136):
-		return p, later, "ICMPv6 error or neighbour discovery"
-	}
 	p.wire = b[:p.length()]
-	return p, whole, ""
+	r, why = p.judge()
+	return p, r, why
+}
+
+// judge looks at the transport header of a whole packet.
+func (p *ip) judge() (reading, string) {
+	least := map[uint8]int{protoTCP: 20, protoUDP: 8, protoSCTP: sctpHeader, protoICMP: 8, protoICMPv6: 8}[p.proto]
+	switch {
+	case len(p.l4) < least:
+		return malformed, "the transport header is cut off"
+	case p.proto == protoTCP && (p.l4[12]>>4 < 5 || int(p.l4[12]>>4)*4 > len(p.l4)):
+		return malformed, "TCP data offset"
+	case p.proto == protoICMPv6 && p.v6 && (p.l4[0] == 135 || p.l4[0] == 136):
+		return later, "neighbour discovery"
+	}
+	return whole, ""
 }
 
 func (p *ip) read4(b []byte) (reading, string) {
@@ -68,13 +71,14 @@ func (p *ip) read4(b []byte) (reading, string) {
 		return malformed, "total length"
 	}
 	field := binary.BigEndian.Uint16(b[6:])
-	if field&0x3fff != 0 {
-		return later, "fragment"
-	}
 	src, _ := netip.AddrFromSlice(b[12:16])
 	dst, _ := netip.AddrFromSlice(b[16:20])
 	*p = ip{src: src, dst: dst, tos: b[1], ttl: b[8], proto: b[9], id: binary.BigEndian.Uint16(b[4:]),
 		flags: uint8(field >> 13), options: b[20:head], l4: b[head:total]}
+	if field&0x3fff != 0 {
+		p.offset, p.more = field&0x1fff, field&0x2000 != 0
+		return fragment, ""
+	}
 	return whole, ""
 }
 
@@ -103,7 +107,17 @@ func (p *ip) read6(b []byte) (reading, string) {
 			p.ext = rest[:len(rest)-len(p.l4)]
 			continue
 		case protoFrag:
-			return later, "fragment"
+			if len(p.l4) < 8 {
+				return malformed, "fragment header"
+			}
+			field := binary.BigEndian.Uint16(p.l4[2:])
+			p.proto, p.offset, p.more, p.fragID = p.l4[0], field>>3, field&1 != 0, binary.BigEndian.Uint32(p.l4[4:])
+			p.l4 = p.l4[8:]
+			if p.offset == 0 && !p.more { // all of a packet: RFC 6946 section 4
+				p.ext = rest[:len(rest)-len(p.l4)]
+				continue
+			}
+			return fragment, ""
 		}
 		return whole, ""
 	}

@@ -100,6 +100,9 @@ func (s *service) templateFor(p *ip) template {
 		}
 		network = netip.AddrFrom4(a)
 	}
+	if s.Key.Fwmark != 0 { // whatever the protocol and the address
+		return template{network: network}
+	}
 	port := s.Key.Port
 	if p.to().Port() != port || port == 21 {
 		port = 0
@@ -109,6 +112,11 @@ func (s *service) templateFor(p *ip) template {
 
 // find looks a packet's service up (ip_vs_service_find).
 func find(all []*service, p *ip) *service {
+	for _, s := range all {
+		if p.mark != 0 && s.Key == (conf.ServiceKey{Fwmark: p.mark, V6: p.v6}) {
+			return s
+		}
+	}
 	by := func(port uint16) *service {
 		for _, s := range all {
 			if s.Key == (conf.ServiceKey{Proto: p.proto, Addr: p.dst, Port: port}) {
