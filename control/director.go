@@ -227,7 +227,8 @@ func (d *Director) localServers(cfg *conf.Config) (list []host.Server) {
 }
 
 func (d *Director) isLocal(a netip.Addr) bool {
-	return a.IsLoopback() || slices.Contains(d.view.Local, a)
+	return a.IsLoopback() || slices.Contains(d.view.Local, a) ||
+		slices.ContainsFunc(d.cfg.Routes, func(r conf.Route) bool { return r.Kind == conf.LocalRoute && r.Dest.Contains(a) })
 }
 
 // Run serves until ctx ends, then takes everything down. Whatever comes by reload makes
