@@ -21,6 +21,7 @@ func (w *Worker) icmp(f *packet.Frame) (Verdict, Reason, bool) {
 	case code == 0 && (typ == 8 && !f.Flow.V6 || typ == 128 && f.Flow.V6) && w.plane.echo && w.table.ours(f) && !w.hosts(f.Flow.Dst) && !sourceRouted(f):
 		rt := w.route(f.Flow.Src)
 		if rt == nil || rt.kind != Unicast {
+			w.explainWhy(whyNoWayToAsker)
 			return Drop, NoRoute, true
 		}
 		if !f.EchoReply() {
@@ -51,6 +52,9 @@ func (w *Worker) icmpError(f *packet.Frame) (Verdict, Reason) {
 	}
 	q, ok := quoted(f)
 	if !ok || !w.table.serves(f.Flow.V6) {
+		if w.explainWhy(whyQuoteFamily); !ok {
+			w.explainWhy(whyBadQuote)
+		}
 		return Pass, ICMPError
 	}
 	if a, bound, ok := w.quotedToServer(&q, true); ok {
@@ -81,6 +85,7 @@ func (w *Worker) quotedToServer(q *quote, explain bool) (a action, s *Server, ok
 func (w *Worker) errorToClient(f *packet.Frame, q *quote, a *action, s *Server) (Verdict, Reason) {
 	if a.method != conf.NAT {
 		w.countOut(s, f)
+		w.explainWhy(whyErrorUntouched)
 		return Pass, ReplyUntouched
 	}
 	if !icmpSumOK(f) {
@@ -88,9 +93,11 @@ func (w *Worker) errorToClient(f *packet.Frame, q *quote, a *action, s *Server) 
 	}
 	rt := w.route(f.Flow.Dst)
 	if rt == nil || rt.kind != Unicast {
+		w.explainWhy(whyNoWayBack)
 		return Drop, NoRoute
 	}
 	if f.TTL <= 1 {
+		w.explainWhy(whyErrorTTL)
 		return Drop, TTLExceeded
 	}
 	w.countOut(s, f)
@@ -153,6 +160,7 @@ func (w *Worker) tunnelError(f *packet.Frame) (Verdict, Reason, bool) {
 	r := s.In(h, &conntrack.Key{Client: fl.Src, ClientPort: fl.SrcPort, Other: fl.Dst, OtherPort: fl.DstPort, Proto: fl.Proto})
 	if r == 0 {
 		s.Unlock()
+		w.explainWhy(whyQuoteInner)
 		return Pass, ICMPError, true
 	}
 	c := s.At(r)
@@ -167,6 +175,7 @@ func (w *Worker) tunnelError(f *packet.Frame) (Verdict, Reason, bool) {
 	if typ == 3 && code == 4 {
 		rt := w.route(outer.flow.Dst)
 		if rt == nil || server == nil {
+			w.explainWhy(whyNoTunnel)
 			return Drop, NoRoute, true
 		}
 		before := server.pathMTU(int(rt.mtu), w.now)

@@ -19,6 +19,7 @@ import (
 type rig struct {
 	tb      testing.TB
 	plane   *dataplane.Plane
+	env     dataplane.Environment
 	workers []*dataplane.Worker
 	queues  [][]*pcap.Queue // by worker, by port
 	now     time.Duration
@@ -79,6 +80,7 @@ func newRigRate(tb testing.TB, workers, icmpRate int) *rig {
 	env.Routes = append(env.Routes, dataplane.Route{Dest: netip.MustParsePrefix("0.0.0.0/0"), Via: netip.MustParseAddr("10.0.1.254"), Port: 0})
 	cache.SetPorts(ports)
 	cache.SetStatic(static)
+	g.env = env
 	p.SetEnvironment(env)
 	for range workers {
 		var qs []*pcap.Queue
