@@ -113,10 +113,16 @@ func (d *Director) configure(cfg *conf.Config) {
 // publish compiles environment and services into the table the workers use, and tells
 // the neighbour cache what the director owns.
 func (d *Director) publish(cfg *conf.Config) {
+	d.publishTable(cfg)
+	d.plane.ExpireOrphans()
+}
+
+// publishTable is publish without an end for the connections of removed servers, which
+// the kernel lets come a tick later.
+func (d *Director) publishTable(cfg *conf.Config) {
 	env := d.environment(cfg)
 	d.plane.SetEnvironment(env)
 	d.plane.Publish()
-	d.plane.ExpireOrphans()
 
 	ports := make([]arp.PortConfig, len(env.Ports))
 	for i, p := range env.Ports {
