@@ -69,7 +69,7 @@ func replayCommand() *cobra.Command {
 		Example: `  dirigo replay -c dirigo.toml in.pcap -o out.pcap
   dirigo replay -c dirigo.toml in.pcapng --explain
   dirigo replay -c dirigo.toml in.pcapng --commands script.txt --explain`,
-		Args:    cobra.ExactArgs(1),
+		Args: cobra.ExactArgs(1),
 	}
 	f := cmd.Flags()
 	f.StringVarP(&file, "config", "c", "/etc/dirigo.toml", "configuration file")
@@ -120,9 +120,9 @@ func replayCommand() *cobra.Command {
 func replay(cfg *conf.Config, in, output string, opt control.ReplayOptions) (sum control.ReplaySummary, err error) {
 	opt.Emit = func(time.Time, int, []byte) error { return nil }
 	if output != "" {
-		w, closeOutput, err := createCapture(output, cfg)
-		if err != nil {
-			return sum, err
+		w, closeOutput, oerr := createCapture(output, cfg)
+		if oerr != nil {
+			return sum, oerr
 		}
 		defer func() { err = closeOutput(err) }()
 		opt.Emit = w.Write
