@@ -102,6 +102,7 @@ func (w *Worker) reply(f *packet.Frame) (a action, ok bool) {
 	c := s.At(r)
 	a = action{addr: c.Virtual, port: c.VirtualPort, method: conf.Forward(c.Method()), server: w.serverOf(c)}
 	if a.method == conf.NAT && w.stopsReply(f) {
+		w.explainConn(c)
 		s.Unlock()
 		return a, true
 	}

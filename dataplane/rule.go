@@ -30,7 +30,7 @@ var ruleTexts = [Reasons]string{
 	NotIP:          "neither IPv4, IPv6 nor ARP by its Ethernet type: the host's",
 	NotForUs:       "sent to another link address than the port's",
 	NotBalanced:    "only TCP, UDP and SCTP are balanced, and this is IP protocol {proto}: the host's",
-	NoService:      "no virtual service listens on {dst}, so it is the host's",
+	NoService:      "no virtual service listens on {key}, so it is the host's",
 	NoConnection:   "belongs to no connection, and only a SYN opens one of TCP (sysctl sloppy_tcp is off): the host's",
 	FTPData:        "of FTP service {service} only port 21 opens connections, other ports wait to be announced there: the host's",
 	ReplyUntouched: "the connection's method is {method}, whose servers answer their clients themselves: the host's",
@@ -114,12 +114,12 @@ var whyTexts = [whys]struct {
 }{
 	whyNoFamily:       {NoService, "there is no virtual service of {family}, so nothing of it is looked at: the host's"},
 	whyFragmentFamily: {NoService, "a fragment, and there is no virtual service of {family} for which it would be collected: the host's"},
-	whyMarked:         {NoService, "no virtual service listens on {dst}, and none is for fwmark {mark}, which a mark rule gave it: the host's"},
+	whyMarked:         {NoService, "no virtual service listens on {key}, and none is for fwmark {mark}, which a mark rule gave it: the host's"},
 	whyReset:          {NoConnection, "belongs to no connection, and a RST or ABORT opens none: the host's"},
 	whyNoInit:         {NoConnection, "belongs to no connection, and only an INIT opens one of SCTP (sysctl sloppy_sctp is off): the host's"},
 	whyFTPSource:      {FTPData, "from port 20, which FTP servers call back from: it opens no connection of {service}: the host's"},
 
-	whyICMP:           {NotBalanced, "ICMP that is no error and asks no virtual service's own address: the host's"},
+	whyICMP:           {NotBalanced, "ICMP that is neither an error nor a ping to an address that only virtual services have: the host's"},
 	whyBadQuote:       {ICMPError, "an ICMP error that quotes no readable TCP, UDP or SCTP packet: the host's"},
 	whyQuoteFamily:    {ICMPError, "an ICMP error, and there is no virtual service of {family}: the host's"},
 	whyQuoteInner:     {ICMPError, "an ICMP error about a tunnel packet of the director, and what was in it belongs to no connection: the host's"},
@@ -158,7 +158,7 @@ var whyTexts = [whys]struct {
 func (r Reason) Rule() string { return genericWords.Replace(ruleTexts[r]) }
 
 var genericWords = strings.NewReplacer("{service}", "the service", "{server}", "the server", "{src}", "the source",
-	"{dst}", "its destination", "{family}", "its IP family", "{method}", "dr or tun", "{proto}", "another", "{mtu}", "MTU",
+	"{dst}", "its destination", "{key}", "its destination", "{family}", "its IP family", "{method}", "dr or tun", "{proto}", "another", "{mtu}", "MTU",
 	"{ttl}", "of 1 or 0", "{mark}", "of the packet", "{scheduler}", "of the service")
 
 // Rule says which rule or setting decided that the frame ended with reason r, with the
@@ -173,7 +173,7 @@ func (t *Trace) Rule(r Reason) string {
 		text, _, _ = strings.Cut(text, "; ")
 	}
 	if t.Ended != "" {
-		text = "the old connection was ended by " + t.Ended + "; " + text
+		text = "its older connection was ended (sysctl " + t.Ended + "), then: " + text
 	}
 	return text
 }
@@ -188,12 +188,13 @@ func (t *Trace) words() *strings.Replacer {
 	if t.Service != nil {
 		service = t.Service.Key.String()
 	}
+	key := conf.ServiceKey{Proto: t.Flow.Proto, Addr: t.Flow.Dst.Netip(), Port: t.Flow.DstPort}
 	family := "IPv4"
 	if t.Flow.V6 {
 		family = "IPv6"
 	}
 	return strings.NewReplacer("{service}", service, "{server}", server, "{method}", method, "{family}", family,
-		"{src}", end(t.Flow.Src, t.Flow.SrcPort), "{dst}", end(t.Flow.Dst, t.Flow.DstPort),
+		"{src}", end(t.Flow.Src, t.Flow.SrcPort), "{dst}", end(t.Flow.Dst, t.Flow.DstPort), "{key}", key.String(),
 		"{proto}", strconv.Itoa(int(t.Flow.Proto)), "{mtu}", strconv.Itoa(t.mtu), "{ttl}", strconv.Itoa(int(t.ttl)),
 		"{mark}", strconv.FormatUint(uint64(t.mark), 10), "{scheduler}", t.asked)
 }

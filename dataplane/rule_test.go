@@ -33,13 +33,14 @@ func TestRuleNamesItsObjects(t *testing.T) {
 		{"weight 0", "rr", []conf.Server{quiesced}, nil, tcp(client, 40000, packet.SYN), "all servers of tcp/10.0.1.100:80 have weight 0; "},
 		{"overloaded", "rr", []conf.Server{quiesced, full}, []packet.Spec{tcp(client, 40001, packet.SYN)}, tcp(client, 40000, packet.SYN), "have weight 0 or are overloaded"},
 		{"none", "none", []conf.Server{server(rs1, 80, conf.NAT)}, nil, tcp(client, 40000, packet.SYN), "scheduler none, which chooses no server"},
-		{"nothing listens", "rr", nil, nil, elsewhere, "no virtual service listens on 10.0.1.100:81"},
+		{"nothing listens", "rr", nil, nil, elsewhere, "no virtual service listens on tcp/10.0.1.100:81"},
 		{"ACK", "rr", nil, nil, tcp(client, 40000, packet.ACK), "only a SYN opens one of TCP (sysctl sloppy_tcp is off)"},
 		{"RST", "rr", nil, nil, tcp(client, 40000, packet.RST), "a RST or ABORT opens none"},
 		{"dead end", "rr", []conf.Server{gone}, nil, tcp(client, 40000, packet.SYN), "the route to 198.18.0.9:80 is a dead end"},
 		{"TTL", "rr", []conf.Server{server(rs1, 8080, conf.NAT)}, nil, spent, "TTL 1 is spent on the way to 10.0.2.11:8080; the client is told time exceeded"},
 		{"MTU", "rr", []conf.Server{server(rs1, 80, conf.DR)}, nil, long, "longer than the 1500 bytes of the way to 10.0.2.11:80, "},
 		{"tunnel MTU", "rr", []conf.Server{server(rs1, 80, conf.Tunnel)}, nil, long, "longer than the 1480 bytes that the tunnel to 10.0.2.11:80 leaves"},
+		{"ping elsewhere", "rr", nil, nil, packet.Spec{Flow: packet.Flow{Src: client, Dst: addr("10.0.1.1"), Proto: packet.ICMP}, ICMPType: 8, EthDst: dirMACs[0]}, "neither an error nor a ping"},
 		{"protocol", "rr", nil, nil, ospf, "this is IP protocol 89"},
 		{"martian", "rr", nil, nil, mine, "source address 127.0.0.1:40000"},
 	} {
@@ -56,6 +57,19 @@ func TestRuleNamesItsObjects(t *testing.T) {
 				t.Errorf("%v, %v: %q, want %q in it", g.v, g.r, got, c.want)
 			}
 		})
+	}
+}
+
+// An answer that goes no further names the server that sent it.
+func TestRuleOfAnswer(t *testing.T) {
+	g := newRig(t, 1)
+	g.serve(packet.TCP, 80, "rr", server(rs1, 8080, conf.NAT))
+	g.rx(0, 0, tcp(client, 40000, packet.SYN).Frame(), packet.Vnet{})
+	spent := answer(rs1, 8080, client, 40000, packet.SYN|packet.ACK)
+	spent.TTL = 1
+	g.rx(0, 1, spent.Frame(), packet.Vnet{})
+	if got, want := g.trace.Rule(g.r), "TTL 1 of the answer of 10.0.2.11:8080 is spent; the server is told time exceeded"; got != want {
+		t.Errorf("%v: %q, want %q", g.r, got, want)
 	}
 }
 
@@ -85,7 +99,7 @@ func TestRuleOfHashAndReuse(t *testing.T) {
 			continue
 		}
 		hashed++
-		want := "the old connection was ended by conn_reuse_mode; the server of tcp/10.0.1.100:80 that scheduler sh leads this packet to has weight 0"
+		want := "its older connection was ended (sysctl conn_reuse_mode), then: the server of tcp/10.0.1.100:80 that scheduler sh leads this packet to has weight 0"
 		if got := g.trace.Rule(g.r); !strings.HasPrefix(got, want) {
 			t.Errorf("%q, want %q", got, want)
 		}

@@ -51,9 +51,10 @@ func configure(r *recording) (cfg *conf.Config, leading []string, err error) {
 		}
 		for n := 2; n <= 254; n++ {
 			mac := [6]byte{2, 0, 0, 0, side, byte(n)}
-			cfg.Neighbors = append(cfg.Neighbors,
-				conf.Neighbor{Address: netip.AddrFrom4([4]byte{10, 0, side, byte(n)}), MAC: mac, Port: name},
-				conf.Neighbor{Address: netip.MustParseAddr(fmt.Sprintf("2001:db8:%d::%x", side, n)), MAC: mac, Port: name})
+			cfg.Neighbors = append(cfg.Neighbors, conf.Neighbor{Address: netip.AddrFrom4([4]byte{10, 0, side, byte(n)}), MAC: mac, Port: name})
+			if strings.Contains(strings.Join(r.Rules, ""), "[") { // fewer lines to read where there is no IPv6
+				cfg.Neighbors = append(cfg.Neighbors, conf.Neighbor{Address: netip.MustParseAddr(fmt.Sprintf("2001:db8:%d::%x", side, n)), MAC: mac, Port: name})
+			}
 		}
 	}
 	cfg.Ports = append(cfg.Ports, conf.Port{Name: "host", Driver: conf.TUN, MTU: 65535, RingSlots: conf.DefaultRingSlots})

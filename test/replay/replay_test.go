@@ -268,10 +268,16 @@ func texts(fs []frame) string {
 	return b.String()
 }
 
-// numbers are what one rule names differently each time.
-var numbers = regexp.MustCompile(`[0-9a-f:.\[\]]*\d[0-9a-f:.\[\]]*`)
+// names are what one rule names differently each time: services, addresses, figures.
+var names = regexp.MustCompile(`(tcp|udp|sctp)/\S+|fwmark \d+( ipv6)?|[0-9a-f:.\[\]]*\d[0-9a-f:.\[\]]*`)
 
-func shape(rule string) string { return numbers.ReplaceAllString(rule, "N") }
+// shape is a rule without what is said before it of an older connection, and without names.
+func shape(rule string) string {
+	if _, then, ended := strings.Cut(rule, "), then: "); ended {
+		rule = then
+	}
+	return names.ReplaceAllString(rule, "N")
+}
 
 // gue are the servers that packets go to inside UDP.
 func (p *play) gue() map[packet.Addr]bool {
