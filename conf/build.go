@@ -90,7 +90,7 @@ func (p *problems) sysctl(s *Sysctl, raw openTable) {
 	for name, v := range raw {
 		t := findSetting(name)
 		switch {
-		case t == nil:
+		case t == nil || t.why != "":
 			p.add(v.path, "%s", unknownSysctl(name))
 		case t.seconds != nil:
 			*t.seconds(s) = p.duration(v, *t.seconds(s))
@@ -99,11 +99,11 @@ func (p *problems) sysctl(s *Sysctl, raw openTable) {
 		default:
 			switch on := v.v.(type) {
 			case bool:
-				*t.flag(s) = on
+				*t.flag(s) = onOff(on)
 				continue
 			case int64:
 				if on == 0 || on == 1 {
-					*t.flag(s) = on == 1
+					*t.flag(s) = Switch(on)
 					continue
 				}
 			}

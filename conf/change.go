@@ -57,12 +57,8 @@ type DelServer struct {
 // is: ipvsadm --set.
 type SetTimeouts struct{ TCP, TCPFin, UDP time.Duration }
 
-// SetSysctl sets one net.ipv4.vs setting, in the units of Sysctl.Get.
-type SetSysctl struct {
-	Name  string
-	Value int
-	Was   int
-}
+// SetSysctl sets one net.ipv4.vs setting, as text like that of Sysctl.Get.
+type SetSysctl struct{ Name, Value, Was string }
 
 // SetMarks replaces the mark rules, whose order matters.
 type SetMarks struct{ Marks, Was []Mark }
@@ -155,7 +151,7 @@ func (c SetTimeouts) String() string {
 }
 
 func (c SetSysctl) String() string {
-	return fmt.Sprintf("set sysctl %s %d -> %d", c.Name, c.Was, c.Value)
+	return fmt.Sprintf("set sysctl %s %s -> %s", c.Name, c.Was, c.Value)
 }
 
 func (c SetMarks) String() string {

@@ -26,7 +26,7 @@ func Diff(old, new *Config) (changes []Change) {
 	}
 	for i := range settings {
 		t := &settings[i]
-		if was, is := t.get(&old.Sysctl), t.get(&new.Sysctl); was != is {
+		if was, is := t.text(&old.Sysctl), t.text(&new.Sysctl); was != is {
 			changes = append(changes, SetSysctl{t.name, is, was})
 		}
 	}

@@ -11,12 +11,12 @@ import (
 
 var kinds = map[string]error{
 	"exists": ErrExists, "service": ErrNoService, "server": ErrNoServer,
-	"scheduler": ErrNoScheduler, "range": ErrRange, "invalid": ErrInvalid,
+	"scheduler": ErrNoScheduler, "sysctl": ErrNoSysctl, "range": ErrRange, "invalid": ErrInvalid,
 }
 
 // kindsOf lists the sentinels an error is, by name.
 func kindsOf(err error) (names string) {
-	for _, name := range []string{"exists", "service", "server", "scheduler", "range", "invalid"} {
+	for _, name := range []string{"exists", "service", "server", "scheduler", "sysctl", "range", "invalid"} {
 		if errors.Is(err, kinds[name]) {
 			names += name + " "
 		}
@@ -89,9 +89,10 @@ server = [{ address = "10.0.2.11:80" }]
 		{"-C", Clear{}, ""},
 		{"--set 100 0 0", SetTimeouts{TCP: 100 * time.Second}, ""},
 		{"--set negative", SetTimeouts{TCP: -time.Second}, "invalid "},
-		{"sysctl drop_entry=4", SetSysctl{Name: "drop_entry", Value: 4}, "invalid "},
-		{"sysctl drop_entry=3", SetSysctl{Name: "drop_entry", Value: 3}, ""},
-		{"sysctl sync_version=0", SetSysctl{Name: "sync_version"}, "invalid "},
+		{"sysctl drop_entry=4", SetSysctl{Name: "drop_entry", Value: "4"}, "invalid "},
+		{"sysctl drop_entry=3", SetSysctl{Name: "drop_entry", Value: "3"}, ""},
+		{"sysctl expire_nodest_conn=5", SetSysctl{Name: "expire_nodest_conn", Value: "5"}, ""},
+		{"sysctl debug_level=1", SetSysctl{Name: "debug_level", Value: "1"}, "sysctl "},
 	} {
 		before := start.Clone()
 		e := NewEditor(start)
@@ -172,7 +173,7 @@ func TestEditorGoesOn(t *testing.T) {
 // Rules that hold between parts are judged at the end, and then nothing is applied.
 func TestApplyIsAllOrNothing(t *testing.T) {
 	c := parse(t, "port = [{ name = \"eth0\" }]\nroute = [{ dest = \"10.0.0.0/8\", port = \"eth0\" }]")
-	got, err := Apply(c, []Change{SetSysctl{Name: "drop_entry", Value: 1}, SetPorts{}})
+	got, err := Apply(c, []Change{SetSysctl{Name: "drop_entry", Value: "1"}, SetPorts{}})
 	if got != nil || !errors.Is(err, ErrInvalid) {
 		t.Errorf("got %v, %v; want ErrInvalid", got, err)
 	}
@@ -180,7 +181,7 @@ func TestApplyIsAllOrNothing(t *testing.T) {
 	if !errors.As(err, &es) || es[0].Key != "route[0].port" {
 		t.Errorf("%v does not name route[0].port", err)
 	}
-	if _, err := Apply(c, []Change{SetSysctl{Name: "drop_entry", Value: 1}, DelService{ServiceKey{Fwmark: 1}}}); !errors.Is(err, ErrNoService) {
+	if _, err := Apply(c, []Change{SetSysctl{Name: "drop_entry", Value: "1"}, DelService{ServiceKey{Fwmark: 1}}}); !errors.Is(err, ErrNoService) {
 		t.Errorf("got %v, want ErrNoService", err)
 	}
 	if c.Sysctl.DropEntry != 0 {
@@ -203,32 +204,67 @@ func TestSetTimeoutsKeepsZero(t *testing.T) {
 
 // Sysctls are read and written by the kernel's names; every one keeps its value.
 func TestSysctlByName(t *testing.T) {
-	defaults := map[string]int{ // of a fresh kernel 6.1
-		"am_droprate": 10, "amemthresh": 1024, "cache_bypass": 0, "conn_reuse_mode": 1, "drop_entry": 0, "drop_packet": 0,
-		"expire_nodest_conn": 0, "expire_quiescent_template": 0, "lblc_expiration": 86400, "lblcr_expiration": 86400,
-		"nat_icmp_send": 0, "pmtu_disc": 1, "schedule_icmp": 0, "secure_tcp": 0, "sloppy_sctp": 0, "sloppy_tcp": 0,
+	defaults := map[string]string{ // of a fresh kernel 6.1.192
+		"am_droprate": "10", "amemthresh": "1024", "backup_only": "0", "cache_bypass": "0", "conn_reuse_mode": "1",
+		"conntrack": "0", "drop_entry": "0", "drop_packet": "0", "expire_nodest_conn": "0", "expire_quiescent_template": "0",
+		"ignore_tunneled": "0", "lblc_expiration": "86400", "lblcr_expiration": "86400", "nat_icmp_send": "0", "pmtu_disc": "1",
+		"run_estimation": "1", "schedule_icmp": "0", "secure_tcp": "0", "sloppy_sctp": "0", "sloppy_tcp": "0", "snat_reroute": "1",
+		"sync_persist_mode": "0", "sync_ports": "1", "sync_qlen_max": "0", "sync_refresh_period": "0", "sync_retries": "0",
+		"sync_sock_size": "0", "sync_threshold": "3\t50", "sync_version": "1",
 	}
-	if len(defaults) != len(settings) || len(settings) != reflect.TypeFor[Sysctl]().NumField() {
-		t.Fatalf("%d settings, %d fields, want %d", len(settings), reflect.TypeFor[Sysctl]().NumField(), len(defaults))
+	if got := SysctlNames(); len(got) != len(defaults) {
+		t.Fatalf("%d names, want %d: %v", len(got), len(defaults), got)
 	}
 	s := defaultSysctl()
 	for name, def := range defaults {
 		if got, err := s.Get(name); err != nil || got != def {
-			t.Errorf("%s is %d, %v; want %d", name, got, err, def)
+			t.Errorf("%s is %s, %v; want %s", name, got, err, def)
+		}
+		value, want := "2", "2"
+		switch name {
+		case "sync_threshold":
+			value, want = " 2  7 ", "2\t7"
+		case "sync_version":
+			value, want = "0", "0"
 		}
 		other := s
-		if err := other.Set(name, 1-def&1); err != nil {
+		if err := other.Set(name, value); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 		for again := range defaults {
 			was, _ := s.Get(again)
 			is, _ := other.Get(again)
-			if (was != is) != (again == name) {
-				t.Errorf("setting %s changed %s from %d to %d", name, again, was, is)
+			if again == name {
+				was = want
+			}
+			if was != is {
+				t.Errorf("setting %s: %s is %q, want %q", name, again, is, was)
 			}
 		}
 	}
-	if _, err := s.Get("sync_ports"); !errors.Is(err, ErrInvalid) {
-		t.Errorf("sync_ports: %v", err)
+}
+
+// What the kernel's handlers take and refuse, as a kernel 6.1.192 was seen to do.
+func TestSysctlTakesWhatTheKernelTakes(t *testing.T) {
+	for _, c := range []struct {
+		name, value string
+		want        error
+	}{
+		{"conn_reuse_mode", "3", nil}, {"conn_reuse_mode", "-7", nil}, {"amemthresh", "-1", nil}, {"am_droprate", "0", nil},
+		{"expire_nodest_conn", "5", nil}, {"sloppy_tcp", "-1", nil}, {"conntrack", "2", nil}, {"backup_only", "2", nil},
+		{"drop_entry", "4", ErrInvalid}, {"drop_entry", "-1", ErrInvalid}, {"drop_packet", "4", ErrInvalid}, {"secure_tcp", "9", ErrInvalid},
+		{"sync_version", "0", nil}, {"sync_version", "2", ErrInvalid}, {"sync_retries", "3", nil}, {"sync_retries", "8", ErrInvalid},
+		{"sync_ports", "2", nil}, {"sync_ports", "0", ErrInvalid}, {"sync_ports", "3", ErrInvalid},
+		{"sync_threshold", "0 0", nil}, {"sync_threshold", "5 3", ErrInvalid}, {"sync_threshold", "3", ErrInvalid}, {"sync_threshold", "3 3", ErrInvalid},
+		{"sync_refresh_period", "10", nil}, {"pmtu_disc", "", ErrInvalid}, {"pmtu_disc", "yes", ErrInvalid}, {"pmtu_disc", "4294967296", ErrInvalid},
+		{"debug_level", "1", ErrNoSysctl}, {"est_nice", "1", ErrNoSysctl},
+	} {
+		s := defaultSysctl()
+		was := s
+		if err := s.Set(c.name, c.value); !errors.Is(err, c.want) {
+			t.Errorf("%s=%s: %v, want %v", c.name, c.value, err, c.want)
+		} else if err != nil && s != was {
+			t.Errorf("%s=%s was refused and changed something", c.name, c.value)
+		}
 	}
 }

@@ -14,6 +14,7 @@ var (
 	ErrNoService   = errors.New("no such service")           // ESRCH
 	ErrNoServer    = errors.New("no such server")            // ENOENT: of a server command
 	ErrNoScheduler = errors.New("no such scheduler")         // ENOENT of a service command: scheduler or persistence engine
+	ErrNoSysctl    = errors.New("no such setting")           // ENOENT of /proc/sys: a kernel 6.1 has no such name
 	ErrRange       = errors.New("number out of range")       // ERANGE: weight or threshold
 	ErrInvalid     = errors.New("not a valid desired state") // EINVAL: any other rule; also beside the two above
 )

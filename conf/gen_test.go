@@ -39,6 +39,9 @@ func genConfig(t *rapid.T) *Config {
 	c.Conntrack.TCPFin = genSeconds(t, 1, maxSeconds)
 	c.Conntrack.UDP = genSeconds(t, 1, maxSeconds)
 	for i := range settings {
+		if settings[i].why != "" { // not in a file
+			continue
+		}
 		lo, hi := settings[i].bounds()
 		settings[i].put(&c.Sysctl, rapid.IntRange(lo, hi).Draw(t, settings[i].name))
 	}

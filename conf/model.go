@@ -94,22 +94,46 @@ type Conntrack struct {
 // Sysctl holds the net.ipv4.vs.* settings that mean something here, by the kernel's
 // names, units and defaults.
 type Sysctl struct {
-	ConnReuseMode           int  // conn_reuse_mode, default 1
-	ExpireNodestConn        bool // expire_nodest_conn
-	ExpireQuiescentTemplate bool // expire_quiescent_template
-	SloppyTCP               bool // sloppy_tcp
-	SloppySCTP              bool // sloppy_sctp
-	NATICMPSend             bool // nat_icmp_send
-	ScheduleICMP            bool // schedule_icmp
-	PMTUDisc                bool // pmtu_disc, default true
-	CacheBypass             bool // cache_bypass; read and listed, nothing acts on it yet
-	SecureTCP               int  // secure_tcp 0..3
-	DropEntry               int  // drop_entry 0..3
-	DropPacket              int  // drop_packet 0..3
-	AmDroprate              int  // am_droprate, default 10
-	Amemthresh              int  // amemthresh in 4 KiB pages, default 1024
+	ConnReuseMode           int    // conn_reuse_mode, default 1
+	ExpireNodestConn        Switch // expire_nodest_conn
+	ExpireQuiescentTemplate Switch // expire_quiescent_template
+	SloppyTCP               Switch // sloppy_tcp
+	SloppySCTP              Switch // sloppy_sctp
+	NATICMPSend             Switch // nat_icmp_send
+	ScheduleICMP            Switch // schedule_icmp
+	PMTUDisc                Switch // pmtu_disc, default on
+	CacheBypass             Switch // cache_bypass
+	RunEstimation           Switch // run_estimation, default on
+	SecureTCP               int    // secure_tcp 0..3
+	DropEntry               int    // drop_entry 0..3
+	DropPacket              int    // drop_packet 0..3
+	AmDroprate              int    // am_droprate, default 10
+	Amemthresh              int    // amemthresh in 4 KiB pages, default 1024
 	LBLCExpiration          time.Duration
 	LBLCRExpiration         time.Duration
+
+	idle [idleNumbers]int // settings without effect, which are only read back
+}
+
+// Switch is a setting that is on when it is not 0, as the kernel tests it: 5 and -1 are
+// taken too, and read back as written.
+type Switch int
+
+// On and Off as the file says them.
+const (
+	Off Switch = 0
+	On  Switch = 1
+)
+
+// On reports whether the switch is not 0.
+func (s Switch) On() bool { return s != 0 }
+
+// onOff is the switch that says b.
+func onOff(b bool) Switch {
+	if b {
+		return On
+	}
+	return Off
 }
 
 // PortRange is an inclusive range of transport ports.

@@ -156,8 +156,9 @@ func (c *Conntrack) timeouts() (ps pairs) {
 func (s *Sysctl) pairs() (ps pairs) {
 	for i := range settings {
 		switch t := &settings[i]; {
+		case t.why != "":
 		case t.flag != nil:
-			ps.flag(t.name, *t.flag(s), t.def != 0)
+			ps.flag(t.name, t.flag(s).On(), t.def != 0)
 		case t.seconds != nil:
 			ps.duration(t.name, *t.seconds(s), time.Duration(t.def)*time.Second)
 		default:

@@ -91,8 +91,8 @@ func TestNATExample(t *testing.T) {
 		},
 		// the values a fresh kernel shows under net.ipv4.vs
 		Sysctl: Sysctl{
-			ConnReuseMode: 1, PMTUDisc: true, AmDroprate: 10, Amemthresh: 1024,
-			LBLCExpiration: 86400 * time.Second, LBLCRExpiration: 86400 * time.Second,
+			ConnReuseMode: 1, PMTUDisc: On, AmDroprate: 10, Amemthresh: 1024, RunEstimation: On,
+			LBLCExpiration: 86400 * time.Second, LBLCRExpiration: 86400 * time.Second, idle: defaultSysctl().idle,
 		},
 		Services: []Service{{
 			Name:        "web",
@@ -141,8 +141,8 @@ func TestMarksExample(t *testing.T) {
 	check("tcp", c.Conntrack.TCP, 100*time.Second)
 	check("tcpfin", c.Conntrack.TCPFin, 90*time.Second)
 	check("sysctl", c.Sysctl, Sysctl{
-		ConnReuseMode: 1, ExpireNodestConn: true, DropEntry: 3, AmDroprate: 10, Amemthresh: -1,
-		LBLCExpiration: time.Minute, LBLCRExpiration: 24 * time.Hour,
+		ConnReuseMode: 1, ExpireNodestConn: On, DropEntry: 3, AmDroprate: 10, Amemthresh: -1, RunEstimation: On,
+		LBLCExpiration: time.Minute, LBLCRExpiration: 24 * time.Hour, idle: defaultSysctl().idle,
 	})
 	check("marks", c.Marks, []Mark{
 		{Proto: packet.TCP, Dest: []netip.Prefix{prefix("198.51.100.80/32")},

@@ -193,7 +193,7 @@ func TestEachFieldIsAChange(t *testing.T) {
 		func(c *Config) { c.Neighbors[0].MAC[5] = 9 },
 		func(c *Config) { c.Conntrack.MaxConnections = 9 },
 		func(c *Config) { c.Conntrack.TCPFin = time.Second },
-		func(c *Config) { c.Sysctl.SloppySCTP = true },
+		func(c *Config) { c.Sysctl.SloppySCTP = On },
 		func(c *Config) { c.Marks[0].Source[0] = prefix("11.0.0.0/8") },
 		func(c *Config) { c.Marks[0].Dest[0] = prefix("11.0.0.0/8") },
 		func(c *Config) { c.Marks[0].SourcePorts[0].Last = 9 },
@@ -325,7 +325,7 @@ func TestMarkValues(t *testing.T) {
 func TestCanonicalText(t *testing.T) {
 	c := parse(t, valid)
 	c.Conntrack.UDP = 90 * time.Second
-	c.Sysctl.ExpireNodestConn = true
+	c.Sysctl.ExpireNodestConn = On
 	c.Services[0].Servers[0].Weight = 0
 	want := `[director]
 host_port = "tun0"

@@ -41,6 +41,9 @@ func (d *Director) take(next *conf.Config) ([]conf.Change, error) {
 	if d.closed {
 		return nil, errors.New("nothing was changed: the director is stopping")
 	}
+	if d.own != "" && d.cfg.Director.HostPort == d.own {
+		d.ownPort(next)
+	}
 	changes := conf.Diff(d.cfg, next)
 	var restart []string
 	for _, c := range changes {

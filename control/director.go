@@ -48,6 +48,7 @@ type Director struct {
 	socket  net.Listener
 	lock    net.Listener // says that a director of this name runs here
 	faults  faults
+	own     string // the TUN the director made for itself; "" for none
 
 	mu        sync.Mutex // guards what follows: there is one writer at a time
 	cfg       *conf.Config
@@ -61,6 +62,8 @@ type Director struct {
 // New opens the ports of cfg and installs what the host needs; nothing passes before
 // Run. After an error nothing of it is left.
 func New(cfg *conf.Config, opt Options) (d *Director, err error) {
+	mine := *cfg
+	cfg = &mine
 	d = &Director{opt: opt, log: opt.Log, started: time.Now(), cfg: cfg}
 	defer func() {
 		if err != nil {
@@ -92,6 +95,7 @@ func New(cfg *conf.Config, opt Options) (d *Director, err error) {
 	if err != nil {
 		return d, err
 	}
+	d.ownPort(cfg)
 	if err = d.openPorts(workers); err != nil {
 		return d, err
 	}
@@ -122,21 +126,12 @@ func announcements(n int) int {
 
 func (d *Director) openPorts(workers int) error {
 	d.queues = make([][]dataplane.Queue, workers)
-	for _, p := range d.cfg.Ports {
-		var drv dataplane.Driver
-		var err error
-		switch p.Driver {
-		case conf.AFPacket:
-			drv, err = afpacket.New(afpacket.Config{Interface: p.Name, RingSlots: p.RingSlots})
-		case conf.TUN:
-			drv, err = tun.New(tun.Config{Name: p.Name, MTU: p.MTU, Addresses: p.Addresses})
-		default:
-			err = errors.New("driver pcap is for replay")
+	for _, p := range slices.Clone(d.cfg.Ports) {
+		drv, qs, err := openPort(&p, workers)
+		if err != nil && p.Name == d.own {
+			d.disown(d.cfg, err)
+			continue
 		}
-		if err != nil {
-			return fmt.Errorf("port %s: %w", p.Name, err)
-		}
-		qs, err := drv.Open(workers)
 		if err != nil {
 			return fmt.Errorf("port %s: %w", p.Name, err)
 		}
@@ -156,6 +151,21 @@ func (d *Director) openPorts(workers int) error {
 		d.workers = append(d.workers, d.plane.NewWorker(qs))
 	}
 	return nil
+}
+
+func openPort(p *conf.Port, workers int) (drv dataplane.Driver, qs []dataplane.Queue, err error) {
+	switch p.Driver {
+	case conf.AFPacket:
+		drv, err = afpacket.New(afpacket.Config{Interface: p.Name, RingSlots: p.RingSlots})
+	case conf.TUN:
+		drv, err = tun.New(tun.Config{Name: p.Name, MTU: p.MTU, Addresses: p.Addresses})
+	default:
+		err = errors.New("driver pcap is for replay")
+	}
+	if err == nil {
+		qs, err = drv.Open(workers)
+	}
+	return drv, qs, err
 }
 
 func (d *Director) portNames(drivers ...conf.Driver) (names []string) {

@@ -30,7 +30,7 @@ func (d *Director) environment(cfg *conf.Config) dataplane.Environment {
 				link.MAC = l.MAC
 			}
 		}
-		env.Ports = append(env.Ports, dataplane.PortEnv{Link: link, Addresses: addresses})
+		env.Ports = append(env.Ports, dataplane.PortEnv{Link: link, Addresses: addresses, Guarded: slices.Contains(d.guarded, p.Name)})
 	}
 	for _, r := range cfg.Routes {
 		out := dataplane.Route{Dest: r.Dest, Kind: routeKinds[r.Kind], Via: r.Via, Src: r.Src, MTU: r.MTU}

@@ -5,11 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
-	"github.com/dirigo-lb/dirigo/conf"
 	"github.com/dirigo-lb/dirigo/conntrack"
 )
 
@@ -85,14 +83,10 @@ func (r *replay) sysctl(args []string, out *bytes.Buffer) error {
 			if err != nil {
 				return err
 			}
-			fmt.Fprintf(out, "%s = %d\n", name, n)
+			fmt.Fprintf(out, "%s = %s\n", name, n)
 			continue
 		}
-		n, err := strconv.Atoi(value)
-		if err != nil {
-			return fmt.Errorf("%s: %q is not a number: %w", name, value, conf.ErrInvalid)
-		}
-		if err := r.cfg.Sysctl.Set(short, n); err != nil {
+		if err := r.cfg.Sysctl.Set(short, value); err != nil {
 			return err
 		}
 		r.plane.SetSysctl(r.cfg.Sysctl)

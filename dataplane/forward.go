@@ -11,9 +11,12 @@ import (
 // (__ip_vs_get_out_rt and the transmitters of ip_vs_xmit.c).
 func (w *Worker) forward(f *packet.Frame, a *action) (Verdict, Reason) {
 	to := a.addr
+	if a.method == conf.Bypass { // whose entry names no server
+		to = f.Flow.Dst
+	}
 	rt := w.route(to)
 	switch {
-	case rt == nil || rt.kind == Unreachable:
+	case rt == nil || rt.kind == Unreachable || rt.kind == ToHost && a.method == conf.Bypass:
 		if rt != nil {
 			w.explainWhy(whyDeadEnd)
 		}
@@ -32,7 +35,7 @@ func (w *Worker) forward(f *packet.Frame, a *action) (Verdict, Reason) {
 		if a.server != nil {
 			tunnel = a.server.rules.Load().tunnel
 		}
-		tunnel.Src, tunnel.PMTUDisc = w.table.source(rt, tunnel.V6), w.table.sysctl.PMTUDisc
+		tunnel.Src, tunnel.PMTUDisc = w.table.source(rt, tunnel.V6), w.table.sysctl.PMTUDisc.On()
 		mtu -= encap.Overhead(&tunnel)
 	}
 	vip := f.Flow.Dst
@@ -87,7 +90,7 @@ func (w *Worker) refusesSize(f *packet.Frame, method conf.Forward, mtu int) bool
 	if !w.tooLong(f, mtu) {
 		return false
 	}
-	return f.DF && !(method == conf.Tunnel && !f.Flow.V6 && !w.table.sysctl.PMTUDisc)
+	return f.DF && !(method == conf.Tunnel && !f.Flow.V6 && !w.table.sysctl.PMTUDisc.On())
 }
 
 // stopsReply reports whether ip_forward would stop a server's packet before the hook

@@ -123,7 +123,7 @@ func (w *Worker) errorToServer(f *packet.Frame, q *quote) (Verdict, Reason) {
 	}
 	s.Unlock()
 	if r == 0 {
-		if !w.table.sysctl.ScheduleICMP {
+		if !w.table.sysctl.ScheduleICMP.On() {
 			return Pass, ICMPError
 		}
 		inverse := packet.Flow{Src: fl.Dst, SrcPort: fl.DstPort, Dst: fl.Src, DstPort: fl.SrcPort, Proto: fl.Proto, V6: fl.V6}

@@ -13,16 +13,18 @@ type icmpKind uint8
 const (
 	icmpPortUnreachable icmpKind = iota
 	icmpHostUnreachable
+	icmpProtocolUnreachable // with 0 (IPv4) or where the protocol is named (IPv6) as its rest
 	icmpTimeExceeded
 	icmpTooBig // with the MTU as its rest
 )
 
 // icmpCodes are type and code by family: RFC 792, RFC 1191, RFC 4443.
 var icmpCodes = [...][2][2]uint8{
-	icmpPortUnreachable: {{3, 3}, {1, 4}},
-	icmpHostUnreachable: {{3, 1}, {1, 3}},
-	icmpTimeExceeded:    {{11, 0}, {3, 0}},
-	icmpTooBig:          {{3, 4}, {2, 0}},
+	icmpPortUnreachable:     {{3, 3}, {1, 4}},
+	icmpHostUnreachable:     {{3, 1}, {1, 3}},
+	icmpProtocolUnreachable: {{3, 2}, {4, 1}},
+	icmpTimeExceeded:        {{11, 0}, {3, 0}},
+	icmpTooBig:              {{3, 4}, {2, 0}},
 }
 
 // sendICMP tells a packet's source why it goes no further.

@@ -30,24 +30,27 @@ func (p *prefix) contains(a packet.Addr) bool { return a.Is4() != p.v6 && a.Mask
 
 // mark classifies a packet as the rules of a mangle PREROUTING chain would: every
 // matching rule changes the mark, and the walk goes on. It starts at 0.
-func (t *Table) mark(f *packet.Frame) (mark uint32) {
+func (t *Table) mark(f *packet.Frame) uint32 { return t.markOf(f.Port, &f.Flow) }
+
+// markOf is mark for a packet of these ends that comes in by a port.
+func (t *Table) markOf(port uint16, fl *packet.Flow) (mark uint32) {
 	for i := range t.marks {
-		if r := &t.marks[i]; r.matches(f) {
+		if r := &t.marks[i]; r.matches(port, fl) {
 			mark = mark&^r.Mask | r.Value
 		}
 	}
 	return mark
 }
 
-func (r *markRule) matches(f *packet.Frame) bool {
-	if !r.AnyFamily && r.V6 != f.Flow.V6 || r.Proto != 0 && r.Proto != f.Flow.Proto {
+func (r *markRule) matches(port uint16, fl *packet.Flow) bool {
+	if !r.AnyFamily && r.V6 != fl.V6 || r.Proto != 0 && r.Proto != fl.Proto {
 		return false
 	}
-	if r.port >= 0 && r.port != int(f.Port) {
+	if r.port >= 0 && r.port != int(port) {
 		return false
 	}
-	return within(r.source, f.Flow.Src) && within(r.dest, f.Flow.Dst) &&
-		inRange(r.SourcePorts, f.Flow.SrcPort) && inRange(r.DestPorts, f.Flow.DstPort)
+	return within(r.source, fl.Src) && within(r.dest, fl.Dst) &&
+		inRange(r.SourcePorts, fl.SrcPort) && inRange(r.DestPorts, fl.DstPort)
 }
 
 func within(ps []prefix, a packet.Addr) bool {

@@ -16,7 +16,7 @@ func (w *Worker) process(f *packet.Frame) (Verdict, Reason) {
 	if bad := f.Parse(); bad != packet.None {
 		return w.notPacket(f, bad)
 	}
-	if f.Fragment() && w.table.serves(f.Flow.V6) && (!f.L2 || f.DstMAC() == w.table.ports[f.Port].MAC) {
+	if f.Fragment() && !isIPsec(f) && w.table.serves(f.Flow.V6) && (!f.L2 || f.DstMAC() == w.table.ports[f.Port].MAC) {
 		return w.fragment(f)
 	}
 	return w.packet(f)
@@ -25,6 +25,14 @@ func (w *Worker) process(f *packet.Frame) (Verdict, Reason) {
 // packet is the journey of a whole packet.
 func (w *Worker) packet(f *packet.Frame) (Verdict, Reason) {
 	w.explainFlow(f)
+	v, r := w.decide(f)
+	if v == Pass && r != NotForUs {
+		return w.pass(f, r)
+	}
+	return v, r
+}
+
+func (w *Worker) decide(f *packet.Frame) (Verdict, Reason) {
 	if v, r, done := w.notBalanced(f); done {
 		return v, r
 	}
@@ -38,12 +46,15 @@ func (w *Worker) packet(f *packet.Frame) (Verdict, Reason) {
 	if sourceRouted(f) {
 		return Drop, SourceRouted
 	}
+	if isIPsec(f) {
+		return w.ipsec(f)
+	}
 	if a, ok := w.reply(f); ok {
 		v, r := w.answer(f, &a)
 		w.release(&a)
 		return v, r
 	}
-	if w.table.sysctl.NATICMPSend && w.strayAnswer(f) {
+	if w.table.sysctl.NATICMPSend.On() && w.strayAnswer(f) {
 		return Drop, StrayAnswer
 	}
 	a, found, v, r := w.established(f)
@@ -133,7 +144,7 @@ func (w *Worker) established(f *packet.Frame) (a action, found bool, v Verdict, 
 		return a, false, Pass, noReason
 	}
 	if server != nil && !server.Available.Load() {
-		if !w.table.sysctl.ExpireNodestConn {
+		if !w.table.sysctl.ExpireNodestConn.On() {
 			w.explainConn(c)
 			return a, false, Drop, ServerGone
 		}
@@ -193,7 +204,7 @@ func (w *Worker) opensAnew(f *packet.Frame, c *conntrack.Conn, server *Server) s
 	if !opens(f) {
 		return ""
 	}
-	if w.table.sysctl.ExpireNodestConn && server != nil && server.Weight.Load() == 0 {
+	if w.table.sysctl.ExpireNodestConn.On() && server != nil && server.Weight.Load() == 0 {
 		return expireNodest
 	}
 	mode := w.table.sysctl.ConnReuseMode
@@ -280,12 +291,12 @@ func (w *Worker) notBalanced(f *packet.Frame) (Verdict, Reason, bool) {
 		}
 		return Pass, NotForUs, true
 	}
-	if f.Fragment() {
+	if f.Fragment() && !isIPsec(f) {
 		w.explainWhy(whyFragmentFamily)
 		return Pass, NoService, true // nobody collects fragments while there is no service
 	}
 	switch f.Flow.Proto {
-	case packet.TCP, packet.UDP, packet.SCTP:
+	case packet.TCP, packet.UDP, packet.SCTP, packet.ESP, packet.AH:
 		return Pass, noReason, false
 	case packet.ICMP, packet.ICMPv6:
 		if w.discovery(f) {

@@ -78,16 +78,16 @@ func TestVerdicts(t *testing.T) {
 		frames int // sent, errors to the client included
 	}{
 		{"a SYN", tcp(client, 41005, packet.SYN).Frame(), dataplane.Send, dataplane.ForwardNAT, 1},
-		{"no SYN, no connection", tcp(client, 41006, packet.ACK).Frame(), dataplane.Pass, dataplane.NoConnection, 0},
+		{"no SYN, no connection", tcp(client, 41006, packet.ACK).Frame(), dataplane.Taken, dataplane.NoConnection, 1},
 		{"SYN with RST", tcp(client, 41007, packet.SYN|packet.RST).Frame(), dataplane.Pass, dataplane.NoConnection, 0},
 		{"another address", lost.Frame(), dataplane.Pass, dataplane.NoService, 0},
 		{"another host's frame", other.Frame(), dataplane.Pass, dataplane.NotForUs, 0},
-		{"from the FTP data port", fromFTP.Frame(), dataplane.Pass, dataplane.FTPData, 0},
+		{"from the FTP data port", fromFTP.Frame(), dataplane.Taken, dataplane.FTPData, 1},
 		{"TTL spent", lastHop.Frame(), dataplane.Drop, dataplane.TTLExceeded, 1},
 		{"too long with DF", long.Frame(), dataplane.Drop, dataplane.TooBig, 1},
 		{"too long without DF", cut.Frame(), dataplane.Send, dataplane.ForwardNAT, 2},
 		{"echo request to the VIP", icmp.Frame(), dataplane.Taken, dataplane.AnsweredEcho, 1},
-		{"a protocol without ports", strange.Frame(), dataplane.Pass, dataplane.NotBalanced, 0},
+		{"a protocol without ports", strange.Frame(), dataplane.Taken, dataplane.NotBalanced, 1},
 		{"bad IP checksum", broken, dataplane.Drop, dataplane.BadIPChecksum, 0},
 		{"nothing", nil, dataplane.Drop, dataplane.Short, 0},
 	} {
@@ -157,7 +157,7 @@ func TestRemovedServer(t *testing.T) {
 // scheduled anew at once.
 func TestExpireNodestConn(t *testing.T) {
 	g := newRig(t, 1)
-	g.plane.SetSysctl(conf.Sysctl{ConnReuseMode: 1, ExpireNodestConn: true})
+	g.plane.SetSysctl(conf.Sysctl{ConnReuseMode: 1, ExpireNodestConn: conf.On})
 	k := g.serve(packet.TCP, 80, "rr", server(rs1, 80, conf.NAT), server(rs2, 80, conf.NAT))
 	g.rx(0, 0, tcp(client, 44000, packet.SYN).Frame(), packet.Vnet{}) // rr: the newest, rs2
 	if err := g.plane.DeleteServer(k, server(rs2, 80, conf.NAT)); err != nil {

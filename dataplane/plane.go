@@ -68,8 +68,7 @@ func New(cfg Config) (*Plane, error) {
 	p := &Plane{clock: cfg.Clock, random: cfg.Random, neighbors: cfg.Neighbors, echo: !cfg.NoEcho, resolver: cfg.Resolver, available: cfg.Available, icmpRate: cfg.ICMPRate, services: map[conf.ServiceKey]*Service{}}
 	p.servers.Store(&[]*Server{})
 	p.timeouts = conntrack.DefaultTimeouts()
-	p.sysctl = conf.Sysctl{ConnReuseMode: 1, PMTUDisc: true, AmDroprate: 10, Amemthresh: 1024,
-		LBLCExpiration: 24 * time.Hour, LBLCRExpiration: 24 * time.Hour}
+	p.sysctl = conf.Default().Sysctl
 	p.env.HostPort = -1
 	var err error
 	p.conns, err = conntrack.New(conntrack.Config{Max: cfg.MaxConnections, Seed: cfg.Seed, Owner: p})

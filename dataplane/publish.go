@@ -1,6 +1,8 @@
 package dataplane
 
 import (
+	"encoding/binary"
+	"net/netip"
 	"slices"
 
 	"github.com/dirigo-lb/dirigo/conf"
@@ -22,13 +24,17 @@ func (p *Plane) publish() {
 		gen: old.gen + 1, ports: make([]portInfo, len(p.env.Ports)), hostPort: p.env.HostPort,
 		services: make(map[serviceAddr]*Service, len(p.services)), fwmarks: map[fwmarkKey]*Service{},
 		vips: make(map[packet.Addr]bool), own: make(map[packet.Addr]bool), tunnels: make(map[packet.Addr]encap.Tunnel),
+		broadcasts: make(map[packet.Addr]bool), natServers: make(map[serviceAddr]bool), natHosts: make(map[serviceAddr]bool), natMarks: make(map[serviceAddr][]uint32),
 		sysctl: p.sysctl, timeouts: p.timeouts,
 	}
 	for i, e := range p.env.Ports {
 		links[i] = e.Link
-		t.ports[i] = portInfo{Link: e.Link}
+		t.ports[i] = portInfo{Link: e.Link, guarded: e.Guarded}
 		for _, a := range slices.Backward(e.Addresses) {
 			t.own[packet.AddrFrom(a.Addr())] = true
+			if b, ok := broadcast(a); ok {
+				t.broadcasts[b] = true
+			}
 			if a.Addr().Is4() {
 				t.ports[i].addr4 = packet.AddrFrom(a.Addr())
 			} else if !a.Addr().IsLinkLocalUnicast() {
@@ -53,9 +59,6 @@ func (p *Plane) publish() {
 		}
 		t.marks = append(t.marks, r)
 	}
-	if p.sysctl.NATICMPSend {
-		t.natServers = map[serviceAddr]bool{}
-	}
 	for k, s := range p.services {
 		if k.V6Service() {
 			t.families[1] = true
@@ -74,8 +77,13 @@ func (p *Plane) publish() {
 			switch {
 			case r.method == conf.Tunnel:
 				t.tunnels[srv.Addr] = r.tunnel
-			case r.method == conf.NAT && t.natServers != nil:
+			case r.method == conf.NAT && k.Fwmark != 0 && srv.Port == 0:
+				a := serviceAddr{addr: srv.Addr, v6: srv.V6}
+				t.natMarks[a] = append(t.natMarks[a], k.Fwmark)
+				t.natHosts[a] = true
+			case r.method == conf.NAT:
 				t.natServers[serviceAddr{srv.Addr, srv.Port, k.Proto, srv.V6}] = true
+				t.natHosts[serviceAddr{srv.Addr, 0, k.Proto, srv.V6}] = true
 			}
 		}
 		if k.Fwmark != 0 {
@@ -89,4 +97,15 @@ func (p *Plane) publish() {
 		t.ftp = t.ftp || k.Port == ftpPort && k.Proto == packet.TCP
 	}
 	p.table.Store(t)
+}
+
+// broadcast is the broadcast address of an interface's IPv4 subnet; links of two
+// (RFC 3021) and single addresses have none.
+func broadcast(p netip.Prefix) (packet.Addr, bool) {
+	if !p.Addr().Is4() || p.Bits() > 30 {
+		return packet.Addr{}, false
+	}
+	b := p.Addr().As4()
+	binary.BigEndian.PutUint32(b[:], binary.BigEndian.Uint32(b[:])|(1<<(32-p.Bits())-1))
+	return packet.AddrFrom4(b), true
 }

@@ -26,9 +26,10 @@ const (
 	ForwardDR
 	ForwardTunnel
 	ForwardLocal
-	ForwardReply // a server's answer, with the virtual service as its source
-	RelatedICMP  // an ICMP error about a connection, translated to the client
-	Resolving    // waits for the next hop's link address
+	ForwardBypass // to where the client sent it, as no server is available (cache_bypass)
+	ForwardReply  // a server's answer, with the virtual service as its source
+	RelatedICMP   // an ICMP error about a connection, translated to the client
+	Resolving     // waits for the next hop's link address
 
 	// Taken
 	AnsweredEcho
@@ -37,7 +38,7 @@ const (
 	FragmentHeld  // waits for the rest of its packet
 	Neighbor      // an ARP or NDP frame, consumed by the neighbour cache
 
-	// Pass
+	// Pass; Taken for a VIP that only the director has, which then answers as its host would
 	NotIP
 	NotForUs     // another link address
 	NotBalanced  // a protocol that is never scheduled
@@ -82,7 +83,7 @@ const (
 
 var reasonNames = [Reasons]string{
 	ForwardNAT: "forward_nat", ForwardDR: "forward_dr", ForwardTunnel: "forward_tunnel",
-	ForwardLocal: "forward_local", ForwardReply: "forward_reply", RelatedICMP: "related_icmp", TunnelError: "tunnel_error", TunnelPathMTU: "tunnel_path_mtu", BadICMPChecksum: "bad_icmp_checksum", BadTransportChecksum: "bad_transport_checksum", NotAnswered: "not_answered", SourceRouted: "source_routed", Martian: "martian", Defended: "defended", NoCallID: "no_call_id", StrayAnswer: "stray_answer", Resolving: "resolving",
+	ForwardLocal: "forward_local", ForwardBypass: "forward_bypass", ForwardReply: "forward_reply", RelatedICMP: "related_icmp", TunnelError: "tunnel_error", TunnelPathMTU: "tunnel_path_mtu", BadICMPChecksum: "bad_icmp_checksum", BadTransportChecksum: "bad_transport_checksum", NotAnswered: "not_answered", SourceRouted: "source_routed", Martian: "martian", Defended: "defended", NoCallID: "no_call_id", StrayAnswer: "stray_answer", Resolving: "resolving",
 	AnsweredEcho: "answered_echo", Neighbor: "neighbor",
 	NotIP: "not_ip", NotForUs: "not_for_us", NotBalanced: "not_balanced", NoService: "no_service",
 	NoConnection: "no_connection", FTPData: "ftp_data", ReplyUntouched: "reply_untouched",

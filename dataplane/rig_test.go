@@ -19,9 +19,9 @@ import (
 type rig struct {
 	tb      testing.TB
 	plane   *dataplane.Plane
-	env     dataplane.Environment
 	workers []*dataplane.Worker
 	queues  [][]*pcap.Queue // by worker, by port
+	env     dataplane.Environment
 	now     time.Duration
 	sent    []sent
 	v       dataplane.Verdict

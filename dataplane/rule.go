@@ -17,6 +17,7 @@ var ruleTexts = [Reasons]string{
 	ForwardDR:     "{server} is served by dr: only the link addresses are replaced",
 	ForwardTunnel: "{server} is served by tun: the packet is wrapped for it",
 	ForwardLocal:  "{server} is on the director's own host, which host_port leads to",
+	ForwardBypass: "{service} has no server available and sysctl cache_bypass is on: the packet goes on to where it was sent",
 	ForwardReply:  "an answer of {server}: its source becomes the virtual service",
 	RelatedICMP:   "an ICMP error about a connection: it is told to the client as one about the virtual service",
 	Resolving:     "the link address of the next hop is asked for, and the packet waits for the answer",
@@ -30,7 +31,7 @@ var ruleTexts = [Reasons]string{
 	NotIP:          "neither IPv4, IPv6 nor ARP by its Ethernet type: the host's",
 	NotForUs:       "sent to another link address than the port's",
 	NotBalanced:    "only TCP, UDP and SCTP are balanced, and this is IP protocol {proto}: the host's",
-	NoService:      "no virtual service listens on {key}, so it is the host's",
+	NoService:      "no virtual service listens on {key}: the host's",
 	NoConnection:   "belongs to no connection, and only a SYN opens one of TCP (sysctl sloppy_tcp is off): the host's",
 	FTPData:        "of FTP service {service} only port 21 opens connections, other ports wait to be announced there: the host's",
 	ReplyUntouched: "the connection's method is {method}, whose servers answer their clients themselves: the host's",
@@ -78,6 +79,7 @@ const (
 	whyNoInit
 	whyFTPSource
 	whyICMP
+	whyIPsec
 	whyBadQuote
 	whyQuoteFamily
 	whyQuoteInner
@@ -120,6 +122,7 @@ var whyTexts = [whys]struct {
 	whyFTPSource:      {FTPData, "from port 20, which FTP servers call back from: it opens no connection of {service}: the host's"},
 
 	whyICMP:           {NotBalanced, "ICMP that is neither an error nor a ping to an address that only virtual services have: the host's"},
+	whyIPsec:          {NotBalanced, "AH and ESP go the way of a connection between UDP ports 500, and there is none: the host's"},
 	whyBadQuote:       {ICMPError, "an ICMP error that quotes no readable TCP, UDP or SCTP packet: the host's"},
 	whyQuoteFamily:    {ICMPError, "an ICMP error, and there is no virtual service of {family}: the host's"},
 	whyQuoteInner:     {ICMPError, "an ICMP error about a tunnel packet of the director, and what was in it belongs to no connection: the host's"},
@@ -171,6 +174,9 @@ func (t *Trace) Rule(r Reason) string {
 	text = t.words().Replace(text)
 	if t.Flow.Proto == packet.ICMP || t.Flow.Proto == packet.ICMPv6 { // no error about an error: RFC 1122 section 3.2.2
 		text, _, _ = strings.Cut(text, "; ")
+	}
+	if t.refused {
+		text = strings.TrimSuffix(text, ": the host's") + ": refused as its host would, for only the director has the address"
 	}
 	if t.Ended != "" {
 		text = "its older connection was ended (sysctl " + t.Ended + "), then: " + text

@@ -41,6 +41,7 @@ func TestRuleNamesItsObjects(t *testing.T) {
 		{"MTU", "rr", []conf.Server{server(rs1, 80, conf.DR)}, nil, long, "longer than the 1500 bytes of the way to 10.0.2.11:80, "},
 		{"tunnel MTU", "rr", []conf.Server{server(rs1, 80, conf.Tunnel)}, nil, long, "longer than the 1480 bytes that the tunnel to 10.0.2.11:80 leaves"},
 		{"ping elsewhere", "rr", nil, nil, packet.Spec{Flow: packet.Flow{Src: client, Dst: addr("10.0.1.1"), Proto: packet.ICMP}, ICMPType: 8, EthDst: dirMACs[0]}, "neither an error nor a ping"},
+		{"refused", "rr", []conf.Server{server(rs1, 80, conf.NAT)}, nil, elsewhere, "no virtual service listens on tcp/10.0.1.100:81: refused as its host would"},
 		{"protocol", "rr", nil, nil, ospf, "this is IP protocol 89"},
 		{"martian", "rr", nil, nil, mine, "source address 127.0.0.1:40000"},
 	} {

@@ -15,7 +15,7 @@ import (
 // packet that it quotes. With r == noReason the packet goes on with action a.
 func (w *Worker) schedule(f *packet.Frame, fl *packet.Flow, icmp bool) (a action, v Verdict, r Reason) {
 	t := w.table
-	sloppy := fl.Proto == packet.TCP && t.sysctl.SloppyTCP || fl.Proto == packet.SCTP && t.sysctl.SloppySCTP
+	sloppy := fl.Proto == packet.TCP && t.sysctl.SloppyTCP.On() || fl.Proto == packet.SCTP && t.sysctl.SloppySCTP.On()
 	if !icmp && fl.Proto != packet.UDP && (resets(f) || !opens(f) && !sloppy) {
 		w.explainNotOpening(f)
 		return a, Pass, NoConnection
@@ -174,7 +174,7 @@ func (w *Worker) sticky(f *packet.Frame, fl *packet.Flow, svc *Service, rules *s
 	if ref != 0 {
 		server = w.serverOf(s.At(ref))
 		if server == nil || !server.Available.Load() ||
-			w.table.sysctl.ExpireQuiescentTemplate && server.Weight.Load() == 0 {
+			w.table.sysctl.ExpireQuiescentTemplate.On() && server.Weight.Load() == 0 {
 			s.Disable(ref)
 			ref = 0
 		}
@@ -231,10 +231,14 @@ func markAddr(mark uint32, v6 bool) (a packet.Addr) {
 }
 
 // leave is the end of a packet whose service has no server for it (ip_vs_leave): the
-// client is told port unreachable, also for TCP, unless the host may want it.
+// client is told port unreachable, also for TCP, unless the host may want it or it goes
+// on without a server.
 func (w *Worker) leave(f *packet.Frame, fl *packet.Flow, icmp bool, svc *Service, r Reason) (action, Verdict, Reason) {
 	if r == TableFull || r == NoCallID {
 		return action{}, Drop, r
+	}
+	if w.bypasses(fl, icmp, svc) {
+		return w.bypass(f, fl, svc.rules.Load())
 	}
 	if svc.Key.Fwmark == 0 && svc.Key.Port == ftpPort && fl.DstPort != ftpPort {
 		return action{}, Pass, FTPData
@@ -249,4 +253,5 @@ func (w *Worker) leave(f *packet.Frame, fl *packet.Flow, icmp bool, svc *Service
 // methodReason is the reason of a packet that leaves by a method.
 var methodReason = [...]Reason{
 	conf.NAT: ForwardNAT, conf.Local: ForwardLocal, conf.Tunnel: ForwardTunnel, conf.DR: ForwardDR,
+	conf.Bypass: ForwardBypass,
 }

@@ -144,6 +144,12 @@ func (s *stats) zeroServer(id uint32) {
 // Estimate is one turn of the rate estimators; the writer calls it every
 // EstimatePeriod, after the workers have handed over.
 func (p *Plane) Estimate() {
+	p.mu.Lock()
+	rests := !p.sysctl.RunEstimation.On()
+	p.mu.Unlock()
+	if rests {
+		return
+	}
 	s := &p.stats
 	s.mu.Lock()
 	defer s.mu.Unlock()

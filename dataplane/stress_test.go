@@ -50,8 +50,11 @@ func stress(t *testing.T, nodest bool) {
 	cache.SetStatic(st)
 	p.SetEnvironment(env)
 	sc := conf.Default().Sysctl
-	sc.ExpireNodestConn = nodest
-	sc.ExpireQuiescentTemplate = true
+	sc.ExpireNodestConn = conf.Off
+	if nodest {
+		sc.ExpireNodestConn = conf.On
+	}
+	sc.ExpireQuiescentTemplate = conf.On
 	p.SetSysctl(sc)
 	const workers = 4
 	var ws []*dataplane.Worker

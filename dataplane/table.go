@@ -21,8 +21,11 @@ type Table struct {
 	fwmarks    map[fwmarkKey]*Service
 	vips       map[packet.Addr]bool         // addresses of services, which the director answers for
 	own        map[packet.Addr]bool         // the director's own addresses
+	broadcasts map[packet.Addr]bool         // of the ports' subnets
 	tunnels    map[packet.Addr]encap.Tunnel // by tunnel server: how packets are wrapped for it
-	natServers map[serviceAddr]bool         // real servers behind NAT, if nat_icmp_send wants to know them
+	natServers map[serviceAddr]bool         // real servers behind NAT; protocol 0 for those of fwmark services
+	natHosts   map[serviceAddr]bool         // their addresses and protocols, port 0
+	natMarks   map[serviceAddr][]uint32     // by address alone: the marks of NAT servers without a port
 	families   [2]bool                      // IPv4, IPv6: some service is of that family
 	tracked    [2]bool                      // some FTP service of that family has a NAT server; see ftpCommand
 	ftp        bool                         // some TCP service has port 21
@@ -34,6 +37,7 @@ type Table struct {
 
 type portInfo struct {
 	Link
+	guarded      bool
 	addr4, addr6 packet.Addr // the director's own address there; zero: none
 }
 
@@ -97,6 +101,7 @@ type Environment struct {
 type PortEnv struct {
 	Link
 	Addresses []netip.Prefix
+	Guarded   bool // the host does not see balanced frames here: what of them is not ours after all it gets by HostPort
 }
 
 // serves reports whether any service is of a family. While none is, connections rest too,

@@ -23,6 +23,8 @@ type Trace struct {
 	mark  uint32 // of a packet without a service
 	mtu   int    // what was too small
 	asked string // the scheduler that had no server
+
+	refused bool // answered in the place of the host that has the address
 }
 
 // Observe makes o be told of every frame of this worker; nil ends it. Not for a running
@@ -71,6 +73,12 @@ func (w *Worker) explainWhy(y why) {
 func (w *Worker) explainMTU(y why, mtu int) {
 	if w.observer != nil {
 		w.trace.why, w.trace.mtu = y, mtu
+	}
+}
+
+func (w *Worker) explainRefused() {
+	if w.observer != nil {
+		w.trace.refused = true
 	}
 }
 

@@ -18,7 +18,7 @@ func (p *Plane) ExpireOrphans() int {
 }
 
 func (p *Plane) expireOrphans() int {
-	if !p.sysctl.ExpireNodestConn {
+	if !p.sysctl.ExpireNodestConn.On() {
 		return 0
 	}
 	servers, now := *p.servers.Load(), conntrack.TickOf(p.clock())

@@ -144,6 +144,11 @@ func (l *lab) udp(w *wire, src netip.Addr, sport uint16, dst netip.Addr, dport u
 	return l.frame(w, src, dst, layers.IPProtocolUDP, &layers.UDP{SrcPort: layers.UDPPort(sport), DstPort: layers.UDPPort(dport)}, gopacket.Payload("hello"))
 }
 
+// esp is an ESP packet: SPI, sequence number, something.
+func (l *lab) esp(w *wire, src, dst netip.Addr) []byte {
+	return l.frame(w, src, dst, layers.IPProtocolESP, gopacket.Payload{0x80, 0, 0, 1, 0, 0, 0, 1, 1, 2, 3, 4, 5, 6, 7, 8})
+}
+
 // later is a fragment after the first, at offset 1480.
 func (l *lab) later(w *wire, src, dst netip.Addr, proto layers.IPProtocol) []byte {
 	body := gopacket.Payload(make([]byte, 64))
@@ -230,6 +235,8 @@ func (l *lab) rules() Rules {
 			}},
 			{Key: conf.ServiceKey{Proto: packet.TCP, Addr: l.at(1, 1), Port: 80}},
 			{Key: conf.ServiceKey{Fwmark: 3, V6: l.v6}, Servers: []conf.Server{{Addr: l.at(2, 3), Forward: conf.NAT}}},
+			{Key: conf.ServiceKey{Proto: packet.UDP, Addr: l.at(9, 7), Port: 500}, Servers: []conf.Server{{Addr: l.at(2, 4), Port: 500, Forward: conf.NAT}}},
+			{Key: conf.ServiceKey{Proto: packet.UDP, Addr: l.at(2, 1), Port: 500}},
 		},
 		Marks: []conf.Mark{
 			{V6: l.v6, Proto: packet.TCP, Dest: []netip.Prefix{l.net(8)}, DestPorts: []conf.PortRange{{First: 1000, Last: 2999}}, Value: 3, Mask: full},
@@ -293,6 +300,11 @@ func (l *lab) cases() []guardCase {
 		{"ICMP error of the server about a request", s, l.unreachable(s, rs, client, client, 4000, rs, 8080), countICMP, false},
 		{"ICMP error of a router about a request", s, l.unreachable(s, l.at(2, 4), client, client, 4000, rs, 8080), countICMP, false},
 		{"ICMP error of the server about something else", s, l.unreachable(s, rs, client, client, 4000, rs, 8081), "", false},
+		{"answer of the IKE server", s, l.udp(s, l.at(2, 4), 500, client, 500), countReply, false},
+		{"ESP of the IKE server", s, l.esp(s, l.at(2, 4), client), countReply, false},
+		{"ESP of another server", s, l.esp(s, rs, client), "", false},
+		{"ESP to the host's address with IKE", c, l.esp(c, client, host2), countVIP, false},
+		{"ESP to the host's other address", c, l.esp(c, client, host), "", false},
 		{"answer of the fwmark service's NAT server", s, l.tcp(s, rsAny, 1500, client, 4000, true), countReply, false},
 		{"traffic of that server from a port not marked", s, l.tcp(s, rsAny, 3500, client, 4000, true), "", false},
 		{"UDP of that server from a port marked for TCP", s, l.udp(s, rsAny, 1500, client, 4000), "", false},

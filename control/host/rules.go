@@ -100,6 +100,10 @@ func (r *Rules) compile(ports []string) content {
 func (c content) putVIP(v6 bool, s *conf.Service) {
 	vip, proto := addrBox(s.Key.Addr), s.Key.Proto
 	c.put(setID{name: "vip", v6: v6}, vip.key(v6, srcAddr))
+	for _, p := range followers(&s.Key) {
+		vip[ipProto] = smallSpan(p, p)
+		c.put(setID{name: "allports", v6: v6}, vip.key(v6, srcAddr, ipProto))
+	}
 	vip[ipProto] = smallSpan(uint16(proto), uint16(proto))
 	if s.Key.Port == 0 {
 		c.put(setID{name: "allports", v6: v6}, vip.key(v6, srcAddr, ipProto))
@@ -112,12 +116,29 @@ func (c content) putVIP(v6 bool, s *conf.Service) {
 // addressReplies takes in the answers of the servers of a service with an address.
 func addressReplies(c content, replies canvas, s *conf.Service) canvas {
 	for i := range s.Servers {
-		if srv := &s.Servers[i]; rewrites(srv) {
-			replies = c.putReply(replies, srv, smallSpan(uint16(s.Key.Proto), uint16(s.Key.Proto)), anyPort)
+		srv := s.Servers[i]
+		if !rewrites(&srv) {
+			continue
+		}
+		replies = c.putReply(replies, &srv, smallSpan(uint16(s.Key.Proto), uint16(s.Key.Proto)), anyPort)
+		for _, p := range followers(&s.Key) {
+			srv.Port = 0
+			replies = c.putReply(replies, &srv, smallSpan(p, p), anyPort)
 		}
 	}
 	return replies
 }
+
+// followers are the protocols without ports whose packets go the way of a service's
+// connections: AH and ESP go that of IKE's.
+func followers(k *conf.ServiceKey) []uint16 {
+	if k.Proto == packet.UDP && (k.Port == isakmp || k.Port == 0) {
+		return []uint16{packet.ESP, packet.AH}
+	}
+	return nil
+}
+
+const isakmp = 500 // RFC 7296 section 2
 
 // traffic is what may lead to a mark: protocols and destination ports.
 type traffic struct{ proto, ports span }

@@ -48,7 +48,7 @@ func (c *cluster) strays() *lab.Sniffer {
 func (c *cluster) mixedTraffic(d *director) {
 	c.t.Helper()
 	fetch(c, c.client, 100, 10, c.url("/"))
-	_, _ = c.client.Run("curl", "-sS", "--max-time", "0.3", c.url(":81/")) // nobody answers
+	_, _ = c.client.Run("curl", "-sS", "--max-time", "0.3", c.url(":81/")) // refused
 	conn, err := c.client.Dial(context.Background(), "udp", netip.AddrPortFrom(c.vip, 99).String(), netip.AddrPort{})
 	if err != nil {
 		c.t.Fatal(err)
@@ -71,7 +71,7 @@ func TestGuardKeepsTheHostQuiet(t *testing.T) {
 				d := startDirector(t, c.director, c.config(2, c.web("rr", "", 1, 1)))
 				strays := c.strays()
 				c.mixedTraffic(d)
-				if strays.Count() > 0 {
+				if strays.Count() != 2 { // the director's own refusals of the last two
 					t.Errorf("the host spoke: %v", strays)
 				}
 			})

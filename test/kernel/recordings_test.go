@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -272,14 +273,19 @@ func (d *director) sysctlCommand(s *step) string {
 	}
 	short := strings.TrimPrefix(strings.TrimPrefix(query, "sysctl "), "net.ipv4.vs.")
 	now, gerr := d.sysctl.Get(short)
-	if gerr != nil {
-		return gerr.Error() // it says why the setting means nothing here
-	}
 	got := fmt.Sprintf("%s = %s\n", name, value)
-	if err != nil {
+	missing := fmt.Sprintf("sysctl: cannot stat /proc/sys/net/ipv4/vs/%s: No such file or directory\n", short)
+	switch {
+	case errors.Is(err, conf.ErrNoSysctl):
+		got = missing
+	case err != nil:
 		got = fmt.Sprintf("sysctl: setting key %q: Invalid argument\n", name)
 	}
-	got += fmt.Sprintf("net.ipv4.vs.%s = %d\n", short, now)
+	if gerr != nil {
+		got += missing
+	} else {
+		got += fmt.Sprintf("net.ipv4.vs.%s = %s\n", short, now)
+	}
 	if got != s.Text {
 		return s.Cmd + lineDiff(s.Text, got)
 	}

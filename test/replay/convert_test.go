@@ -74,12 +74,11 @@ func configure(r *recording) (cfg *conf.Config, leading []string, err error) {
 		}
 	}
 	for name, v := range r.Sysctls {
-		n, err := strconv.Atoi(fmt.Sprint(v))
 		short := strings.TrimPrefix(name, "net.ipv4.vs.")
-		if _, gerr := cfg.Sysctl.Get(short); gerr != nil && err == nil || strings.HasPrefix(short, "sync_") {
-			continue // of the kernel's sync daemons and netfilter
+		if conf.NoEffect(short) != "" {
+			continue // a file may not name it
 		}
-		if err = errors.Join(err, cfg.Sysctl.Set(short, n)); err != nil {
+		if err := cfg.Sysctl.Set(short, fmt.Sprint(v)); err != nil {
 			return nil, nil, err
 		}
 	}

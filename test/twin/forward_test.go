@@ -82,7 +82,7 @@ func (t *forwarder) receive(port int, b []byte, d drawn) outcome {
 	if c := t.conns.out(&p); c != nil {
 		return t.reply(port, &p, c, d)
 	}
-	if t.sysctl.NATICMPSend && t.fromNATServer(&p) && !(p.proto == protoTCP && p.l4[13]&flagRST != 0) {
+	if t.sysctl.NATICMPSend.On() && t.fromNATServer(&p) && !(p.proto == protoTCP && p.l4[13]&flagRST != 0) {
 		o := dropped("a NAT server's packet without a connection (nat_icmp_send)")
 		if p.ttl > 1 { // ip_forward has counted it down by then
 			p.hop()
@@ -100,7 +100,7 @@ func (t *forwarder) request(port int, p *ip, d drawn) outcome {
 	case c == nil:
 	case t.opensAnew(p, c):
 		c.dying, c = true, nil
-	case !c.server.available && !t.sysctl.ExpireNodestConn:
+	case !c.server.available && !t.sysctl.ExpireNodestConn.On():
 		return outcome{verdict: dataplane.Drop, rule: "the server was removed (expire_nodest_conn=0)", conn: c}
 	case !c.server.available:
 		c.dying, c = true, nil
@@ -123,7 +123,7 @@ func (t *forwarder) opensAnew(p *ip, c *conn) bool {
 	if p.proto != protoTCP || p.l4[13]&flagSYN == 0 {
 		return false
 	}
-	if t.sysctl.ExpireNodestConn && c.server.Weight == 0 {
+	if t.sysctl.ExpireNodestConn.On() && c.server.Weight == 0 {
 		return true
 	}
 	if t.sysctl.ConnReuseMode == 0 || c.child {
@@ -137,7 +137,7 @@ func (t *forwarder) opensAnew(p *ip, c *conn) bool {
 func (t *forwarder) schedule(port int, p *ip, d drawn) (*conn, outcome) {
 	if p.proto == protoTCP {
 		syn, rst := p.l4[13]&flagSYN != 0, p.l4[13]&flagRST != 0
-		if rst || !syn && !t.sysctl.SloppyTCP {
+		if rst || !syn && !t.sysctl.SloppyTCP.On() {
 			return nil, passed("no connection, and none may be opened")
 		}
 	}
@@ -162,7 +162,7 @@ func (t *forwarder) schedule(port int, p *ip, d drawn) (*conn, outcome) {
 	if svc.Persistence.Timeout > 0 {
 		k := svc.templateFor(p)
 		srv = svc.made[k]
-		if srv != nil && (!srv.available || t.sysctl.ExpireQuiescentTemplate && srv.Weight == 0) {
+		if srv != nil && (!srv.available || t.sysctl.ExpireQuiescentTemplate.On() && srv.Weight == 0) {
 			delete(svc.made, k) // for good: ip_vs_check_template
 			srv = nil
 		}
@@ -227,7 +227,7 @@ func (t *forwarder) transmit(port int, p *ip, c *conn, d drawn) outcome {
 			return outcome{verdict: dataplane.Drop, rule: "the tunnel's MTU is below the least", conn: c}
 		}
 	}
-	mayCut := !p.df() || c.method == conf.Tunnel && !p.v6 && !t.sysctl.PMTUDisc
+	mayCut := !p.df() || c.method == conf.Tunnel && !p.v6 && !t.sysctl.PMTUDisc.On()
 	if p.length() > mtu && !mayCut {
 		return refuse("longer than the MTU, with DF", tooBig, mtu)
 	}
@@ -254,7 +254,7 @@ func (t *forwarder) wrap(p *ip, rt *route, to netip.Addr, d drawn) ip {
 		q.proto = protoIPv6
 	}
 	q.next = q.proto
-	if !p.v6 && p.df() && t.sysctl.PMTUDisc {
+	if !p.v6 && p.df() && t.sysctl.PMTUDisc.On() {
 		q.flags = 2
 	} else {
 		q.id = d.id

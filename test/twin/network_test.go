@@ -85,9 +85,10 @@ func newNetwork(r *rand.Rand) *network {
 		route{to: netip.MustParsePrefix("0.0.0.0/0"), via: gateways[0]},
 		route{to: netip.MustParsePrefix("::/0"), via: gateways[1]})
 	n.sysctl = conf.Sysctl{
-		ConnReuseMode: pick(r, 1, 1, 0, 2, 3), ExpireNodestConn: r.IntN(3) == 0, ExpireQuiescentTemplate: r.IntN(3) == 0,
-		SloppyTCP: r.IntN(4) == 0, NATICMPSend: r.IntN(3) == 0, PMTUDisc: r.IntN(3) != 0, SecureTCP: pick(r, 0, 0, 0, 3),
-		AmDroprate: 10, Amemthresh: 1024,
+		ConnReuseMode: pick(r, 1, 1, 0, 2, 3), ExpireNodestConn: pick(r, conf.On, conf.Off, conf.Off),
+		ExpireQuiescentTemplate: pick(r, conf.On, conf.Off, conf.Off), SloppyTCP: pick(r, conf.On, conf.Off, conf.Off, conf.Off),
+		NATICMPSend: pick(r, conf.On, conf.Off, conf.Off), PMTUDisc: pick(r, conf.On, conf.On, conf.Off),
+		SecureTCP: pick(r, 0, 0, 0, 3), AmDroprate: 10, Amemthresh: 1024,
 	}
 	families := pick(r, []int{0, 1}, []int{0, 1}, []int{0, 1}, []int{0}, []int{1})
 	for _, f := range families {
