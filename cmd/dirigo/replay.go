@@ -30,7 +30,7 @@ With --explain there is a line for each frame:
   7 10:31:02.500000 eth0 drop no_dest tcp:192.0.2.7:4001>198.51.100.80:80 service=tcp/198.51.100.80:80 rule="all servers of ..."
 
 its number in the capture, time, port, verdict (pass: left to the host; send; taken:
-consumed here; drop) and reason, the packet, and as far as there is one
+answered or consumed here; drop) and reason, the packet, and as far as there is one
 
   service=     the virtual service that was asked for a server
   chosen-by=   its scheduler, or "template" for persistence
