@@ -64,6 +64,7 @@ func (p *problems) port(raw *rawPort) Port {
 func (p *problems) route(raw *rawRoute) Route {
 	r := Route{
 		Dest: p.net(raw.Dest), // an address alone is the route to that host
+		Kind: choice(p, raw.Type, Unicast, "a type of route", routes),
 		Via:  p.addr(raw.Via),
 		Port: p.text(raw.Port, ""),
 		Src:  p.addr(raw.Src),

@@ -96,7 +96,11 @@ func genNetwork(t *rapid.T, c *Config) {
 		if r.Dest.Addr().Is6() {
 			via = netip.MustParseAddr("fe80::1")
 		}
-		switch rapid.IntRange(0, 3).Draw(t, "via") {
+		switch rapid.IntRange(0, 5).Draw(t, "via") {
+		case 4:
+			r.Kind, r.Port = LocalRoute, ""
+		case 5:
+			r.Kind, r.Port = Unreachable, ""
 		case 0:
 			r.Via = via
 		case 1:

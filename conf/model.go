@@ -56,9 +56,20 @@ type Port struct {
 	RingSlots int            // receive ring slots for each worker; power of two
 }
 
-// Route says where packets to Dest go. Via invalid means on-link.
+// RouteKind says what a route does with a packet.
+type RouteKind uint8
+
+const (
+	Unicast     RouteKind = iota // leads out by a port
+	LocalRoute                   // to the director's own host, as an address configured there is
+	Unreachable                  // a dead end: the sender is told host unreachable
+)
+
+// Route says where packets to Dest go. Via invalid means on-link. Of a Kind other than
+// Unicast only Dest means something.
 type Route struct {
 	Dest netip.Prefix
+	Kind RouteKind
 	Via  netip.Addr
 	Port string
 	Src  netip.Addr // source address of what the director itself sends that way; invalid: the port's first address

@@ -45,6 +45,7 @@ func (v vocabulary[T]) words() (words []string) {
 var (
 	drivers  = vocabulary[Driver]{{"afpacket", AFPacket}, {"tun", TUN}, {"pcap", PCAP}}
 	guards   = vocabulary[Guard]{{"on", GuardOn}, {"off", GuardOff}}
+	routes   = vocabulary[RouteKind]{{"unicast", Unicast}, {"local", LocalRoute}, {"unreachable", Unreachable}}
 	families = vocabulary[bool]{{"ipv4", false}, {"ipv6", true}}
 	forwards = vocabulary[Forward]{{"nat", NAT}, {"dr", DR}, {"tun", Tunnel}, {"fullnat", FullNAT}, {"local", Local}}
 	tunnels  = vocabulary[TunType]{{"ipip", TunIPIP}, {"gue", TunGUE}, {"gre", TunGRE}}

@@ -131,6 +131,7 @@ func (p *Port) pairs() (ps pairs) {
 
 func (r *Route) pairs() (ps pairs) {
 	ps.add("dest", quote(netText(r.Dest)), false)
+	ps.text("type", routes.word(r.Kind), routes.word(Unicast))
 	ps.text("via", addrText(r.Via), "")
 	ps.text("port", r.Port, "")
 	ps.text("src", addrText(r.Src), "")

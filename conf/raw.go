@@ -48,6 +48,7 @@ type rawPort struct {
 type rawRoute struct {
 	At   string
 	Dest value `toml:"dest"`
+	Type value `toml:"type"`
 	Via  value `toml:"via"`
 	Port value `toml:"port"`
 	Src  value `toml:"src"`

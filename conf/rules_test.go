@@ -95,6 +95,11 @@ func TestEachRule(t *testing.T) {
 		{func(c *Config) { c.Routes[0].Src = addr("2001:db8::2") }, "route[0].src"},
 		{func(c *Config) { c.Routes[0].Dest = prefix("::ffff:10.0.0.0/104") }, "route[0].dest"},
 		{func(c *Config) { c.Routes[0].MTU = 67 }, "route[0].mtu"},
+		{func(c *Config) { c.Routes[0] = Route{Dest: c.Routes[0].Dest, Kind: Unreachable} }, ""},
+		{func(c *Config) {
+			c.Routes[0] = Route{Dest: c.Routes[0].Dest, Kind: LocalRoute, Via: addr("192.0.2.254"), Port: c.Ports[0].Name, Src: addr("192.0.2.3"), MTU: 1400}
+		}, "route[0].mtu route[0].port route[0].src route[0].via"},
+		{func(c *Config) { c.Routes[0].Kind = 9 }, "route[0].type"},
 		{func(c *Config) { c.Routes[0].Port = "" }, ""},
 		{func(c *Config) { c.Routes[0].Via = netip.Addr{} }, ""},
 		{func(c *Config) { c.Routes[0].Port, c.Routes[0].Via = "", netip.Addr{} }, "route[0]"},
@@ -248,6 +253,7 @@ func TestOneMistakeIsToldOnce(t *testing.T) {
 		"service = [{ listen = \"tcp/192.0.2.1:80\", family = \"ipv4\" }]":                                                      "service[0].family",
 		"service = [{ listen = \"tcp/192.0.2.1:80\", forward = \"nat\", server = [{ address = 1 }, { address = \"x\" }, {}] }]": "service[0].server[0].address service[0].server[1].address service[0].server[2].address",
 		"service = [{ listen = \"tcp/192.0.2.1:80\", flags = [] }]":                                                             "service[0].flags",
+		"route = [{ dest = \"10.0.0.0/8\", type = \"lokal\" }]":                                                                 "route[0].type",
 		"route = [{ dest = \"10.0.0.0/8\", via = 1 }]":                                                                          "route[0].via",
 		"route = [{ dest = \"10.0.0.0\", via = \"10.0.0.300\" }, { dest = \"0/0\", via = \"10.0.0.1\" }]":                       "route[0].via route[1].dest",
 		"port = [{ name = 1 }, { name = 2 }]":                                                                                   "port[0].name port[1].name",

@@ -9,7 +9,9 @@ func (p *problems) checkRoutes(cfg *Config) {
 		if r.Port != "" && cfg.port(r.Port) == nil {
 			p.add(join(path, "port"), "%q is not a [[port]]; %s", r.Port, cfg.portNames())
 		}
-		if r.Port == "" && !r.Via.IsValid() && !p.seen[join(path, "via")] {
+		if r.Kind != Unicast {
+			p.leadsNowhere(path, r)
+		} else if r.Port == "" && !r.Via.IsValid() && !p.seen[join(path, "via")] && !p.seen[join(path, "type")] {
 			p.add(path, "leads nowhere; write via, the next hop, or port for what is on the link, or both")
 		}
 		if r.MTU != 0 && (r.MTU < minMTU || r.MTU > maxMTU) {
@@ -29,6 +31,23 @@ func (p *problems) checkRoutes(cfg *Config) {
 			p.add(join(path, "dest"), "%v is already the destination of %s; write one route for each destination", r.Dest, at("route", j))
 		} else {
 			first[r.Dest] = i
+		}
+	}
+}
+
+// leadsNowhere notes the keys of a way out that a route without one has.
+func (p *problems) leadsNowhere(path string, r *Route) {
+	word := routes.word(r.Kind)
+	if word == "" {
+		p.add(join(path, "type"), "%d is no type of route; %s", r.Kind, oneOf(routes.words()))
+		return
+	}
+	for _, k := range []struct {
+		key     string
+		written bool
+	}{{"via", r.Via.IsValid()}, {"port", r.Port != ""}, {"src", r.Src.IsValid()}, {"mtu", r.MTU != 0}} {
+		if k.written {
+			p.add(join(path, k.key), "has no meaning with type = %q; remove it", word)
 		}
 	}
 }

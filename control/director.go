@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/netip"
 	"os"
 	"runtime"
 	"slices"
@@ -216,28 +215,6 @@ func (d *Director) guardRules(cfg *conf.Config) host.Rules {
 	d.lingering = len(linger)
 	r.Services = append(r.Services, linger...)
 	return r
-}
-
-// localServers are the NAT servers whose answers have to be led into the TUN: those on
-// the host itself, and where a TUN is the only way, all.
-func (d *Director) localServers(cfg *conf.Config) (list []host.Server) {
-	all := len(d.portNames(conf.AFPacket)) == 0
-	for _, s := range append(slices.Clone(cfg.Services), d.plane.Lingering()...) {
-		for _, srv := range s.Servers {
-			if srv.Forward != conf.NAT && srv.Forward != conf.Local || !all && !d.isLocal(srv.Addr) {
-				continue
-			}
-			l := host.Server{Addr: srv.Addr, Proto: s.Key.Proto, Port: srv.Port}
-			if l.Port != 0 && l.Proto != 0 && !slices.Contains(list, l) {
-				list = append(list, l)
-			}
-		}
-	}
-	return list
-}
-
-func (d *Director) isLocal(a netip.Addr) bool {
-	return a.IsLoopback() || slices.Contains(d.view.Local, a)
 }
 
 // Run serves until ctx ends, then takes everything down. Whatever comes by reload makes

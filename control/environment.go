@@ -33,9 +33,11 @@ func (d *Director) environment(cfg *conf.Config) dataplane.Environment {
 		env.Ports = append(env.Ports, dataplane.PortEnv{Link: link, Addresses: addresses, Guarded: slices.Contains(d.guarded, p.Name)})
 	}
 	for _, r := range cfg.Routes {
-		env.Routes = append(env.Routes, dataplane.Route{
-			Dest: r.Dest, Via: r.Via, Port: d.routePort(&r, env.Ports), Src: r.Src, MTU: r.MTU,
-		})
+		out := dataplane.Route{Dest: r.Dest, Kind: routeKinds[r.Kind], Via: r.Via, Src: r.Src, MTU: r.MTU}
+		if r.Kind == conf.Unicast {
+			out.Port = d.routePort(&r, env.Ports)
+		}
+		env.Routes = append(env.Routes, out)
 	}
 	for _, a := range d.view.Local {
 		env.Routes = append(env.Routes, dataplane.Route{Dest: netip.PrefixFrom(a, a.BitLen()), Kind: dataplane.ToHost})
@@ -60,6 +62,10 @@ func (d *Director) environment(cfg *conf.Config) dataplane.Environment {
 		}
 	}
 	return env
+}
+
+var routeKinds = [...]dataplane.RouteKind{
+	conf.Unicast: dataplane.Unicast, conf.LocalRoute: dataplane.ToHost, conf.Unreachable: dataplane.Unreachable,
 }
 
 // hostRoute takes a route over from the host. One by an interface that is no port hides
@@ -107,10 +113,16 @@ func (d *Director) configure(cfg *conf.Config) {
 // publish compiles environment and services into the table the workers use, and tells
 // the neighbour cache what the director owns.
 func (d *Director) publish(cfg *conf.Config) {
+	d.publishTable(cfg)
+	d.plane.ExpireOrphans()
+}
+
+// publishTable is publish without an end for the connections of removed servers, which
+// the kernel lets come a tick later.
+func (d *Director) publishTable(cfg *conf.Config) {
 	env := d.environment(cfg)
 	d.plane.SetEnvironment(env)
 	d.plane.Publish()
-	d.plane.ExpireOrphans()
 
 	ports := make([]arp.PortConfig, len(env.Ports))
 	for i, p := range env.Ports {

@@ -11,7 +11,6 @@ import (
 
 	"github.com/dirigo-lb/dirigo/arp"
 	"github.com/dirigo-lb/dirigo/conf"
-	"github.com/dirigo-lb/dirigo/conntrack"
 	"github.com/dirigo-lb/dirigo/dataplane"
 	"github.com/dirigo-lb/dirigo/dataplane/pcap"
 	"github.com/dirigo-lb/dirigo/packet"
@@ -24,6 +23,11 @@ type ReplayOptions struct {
 	Seed    uint64
 	Emit    func(t time.Time, port int, frame []byte) error // each frame sent, in order; frame is lent
 	Explain func(Explained) error                           // each frame received, after it has been processed; nil: not wanted
+
+	// Commands are carried out between the frames, in order, each at its time and before
+	// the frames of that time. One that is refused is counted, and the replay goes on.
+	Commands  []Command
+	Commanded func(Commanded) error // each of them, after it; nil: not wanted
 }
 
 // Explained is what became of one frame of the capture.
@@ -41,32 +45,35 @@ type Explained struct {
 // ReplaySummary counts what a replay did.
 type ReplaySummary struct {
 	Frames, Sent, Skipped int
+	Commands, Failed      int // carried out, refused ones among them
 	Reasons               [dataplane.Reasons]uint64
 }
 
 // replay is a director on the virtual clock of a capture.
 type replay struct {
-	opt     ReplayOptions
-	cfg     *conf.Config
-	plane   *dataplane.Plane
-	workers []*dataplane.Worker
-	queues  [][]*pcap.Queue // by worker, by port
-	links   []dataplane.Link
-	first   time.Time
-	now     time.Duration
-	at      time.Time
-	current Explained
-	err     error
-	sum     ReplaySummary
+	replayClock
+	opt      ReplayOptions
+	cfg      *conf.Config // a copy: commands change it
+	director *Director    // the same in the form that carries out commands
+	plane    *dataplane.Plane
+	workers  []*dataplane.Worker
+	queues   [][]*pcap.Queue // by worker, by port
+	links    []dataplane.Link
+	first    time.Time
+	script   []Command // what is left of it
+	current  Explained
+	err      error
+	sum      ReplaySummary
 }
 
 // Replay runs the frames of a capture through the pipeline of cfg on the clock of the
 // capture. Which port a frame came by is told by the interface's name in the capture,
 // else by its destination MAC. A next hop has the MAC that the file or the capture gives
 // it, else one made from its address, so that nothing waits for an answer the capture
-// cannot hold. open is called twice, as the capture is read twice.
+// cannot hold. open is called twice, as the capture is read twice. cfg stays as it is.
 func Replay(cfg *conf.Config, open func() (*pcap.Reader, io.Closer, error), opt ReplayOptions) (ReplaySummary, error) {
-	r := &replay{opt: opt, cfg: cfg, now: time.Hour}
+	r := &replay{opt: opt, cfg: cfg.Clone(), script: opt.Commands}
+	r.start()
 	scan := newScan(cfg)
 	if err := each(open, scan.record); err != nil {
 		return r.sum, err
@@ -76,9 +83,13 @@ func Replay(cfg *conf.Config, open func() (*pcap.Reader, io.Closer, error), opt 
 	}
 	defer r.plane.Conns().Close()
 	err := each(open, func(rec *pcap.Record) error { return r.frame(rec, scan) })
-	for _, w := range r.workers {
-		w.HandOver()
+	if r.first.IsZero() {
+		r.first = time.Unix(0, 0) // of a capture without frames
 	}
+	if err == nil {
+		err = r.obey(1<<63 - 1) // what comes after the last frame
+	}
+	r.director.handOver()
 	r.sum.Reasons = r.plane.Reasons()
 	return r.sum, err
 }
@@ -111,10 +122,14 @@ type scan struct {
 	cfg  *conf.Config
 	macs []packet.MAC // of the ports: configured, or the first unicast destination seen
 	seen map[packet.Addr]packet.MAC
+	told map[packet.Addr]packet.MAC // by the file's neighbours, which nothing overrides
 }
 
 func newScan(cfg *conf.Config) *scan {
-	s := &scan{cfg: cfg, macs: make([]packet.MAC, len(cfg.Ports)), seen: map[packet.Addr]packet.MAC{}}
+	s := &scan{cfg: cfg, macs: make([]packet.MAC, len(cfg.Ports)), seen: map[packet.Addr]packet.MAC{}, told: map[packet.Addr]packet.MAC{}}
+	for _, n := range cfg.Neighbors {
+		s.told[packet.AddrFrom(n.Address)] = packet.MAC(n.MAC)
+	}
 	for i, p := range cfg.Ports {
 		s.macs[i] = p.MAC
 	}
@@ -169,6 +184,9 @@ func (s *scan) onLink(port int, a packet.Addr) bool {
 // mac is the link address of a next hop.
 func (s *scan) mac(a netip.Addr) packet.MAC {
 	k := packet.AddrFrom(a)
+	if m, ok := s.told[k]; ok {
+		return m
+	}
 	if m, ok := s.seen[k]; ok {
 		return m
 	}
@@ -194,6 +212,7 @@ func (r *replay) build(s *scan) error {
 		return err
 	}
 	d := &Director{plane: r.plane, cfg: r.cfg}
+	r.director = d
 	for i, p := range r.cfg.Ports {
 		l := dataplane.Link{Name: p.Name, MAC: s.macs[i], MTU: p.MTU, L2: p.Driver != conf.TUN}
 		if l.MTU == 0 {
@@ -216,6 +235,7 @@ func (r *replay) build(s *scan) error {
 		w.Observe(r.observe)
 		r.workers, r.queues = append(r.workers, w), append(r.queues, mine)
 	}
+	d.workers = r.workers
 	for _, svc := range r.cfg.Services {
 		if err := d.addService(svc); err != nil {
 			return err
@@ -244,6 +264,9 @@ func (r *replay) frame(rec *pcap.Record, s *scan) error {
 	if r.first.IsZero() {
 		r.first = rec.Time
 	}
+	if err := r.obey(rec.Time.Sub(r.first)); err != nil {
+		return err
+	}
 	r.current = Explained{Number: rec.Number, Time: rec.Time}
 	port := s.port(rec)
 	switch {
@@ -259,22 +282,8 @@ func (r *replay) frame(rec *pcap.Record, s *scan) error {
 		return r.explain()
 	}
 	r.current.Port = r.links[port].Name
-	// The clock goes a second at a time, so that what is due on the way happens then; it
-	// never goes back.
-	for at := max(r.now, time.Hour+rec.Time.Sub(r.first)); ; {
-		r.now = min(at, r.now+time.Second)
-		if r.plane.Conns().Len() == 0 { // nothing is due on the way
-			r.now = at
-		}
-		r.at = r.first.Add(r.now - time.Hour)
-		r.plane.Conns().Advance(conntrack.TickOf(r.now), 0, 1)
-		r.plane.Housekeep()
-		if _, _, err := r.workers[0].Turn(); err != nil {
-			return err
-		}
-		if r.now == at {
-			break
-		}
+	if err := r.goTo(r.zero + rec.Time.Sub(r.first)); err != nil {
+		return err
 	}
 	w := r.spread(rec)
 	r.queues[w][port].Put(rec.Data, packet.Vnet{})

@@ -17,6 +17,9 @@ func (w *Worker) forward(f *packet.Frame, a *action) (Verdict, Reason) {
 	rt := w.route(to)
 	switch {
 	case rt == nil || rt.kind == Unreachable || rt.kind == ToHost && a.method == conf.Bypass:
+		if rt != nil {
+			w.explainWhy(whyDeadEnd)
+		}
 		w.sendICMP(f, f.Flow.Dst, icmpHostUnreachable, 0)
 		return Drop, NoRoute
 	case rt.kind == ToHost || a.method == conf.Local:
@@ -42,10 +45,14 @@ func (w *Worker) forward(f *packet.Frame, a *action) (Verdict, Reason) {
 	}
 	encap.DecTTL(f)
 	if a.method == conf.Tunnel && (mtu < 68 || tunnel.V6 && mtu < 1280) { // RFC 791; RFC 8200
+		w.explainMTU(firstWhy, mtu)
 		return Drop, TunnelTooSmall
 	}
 	recordRoute(f, vip)
 	if (a.quote == nil || f.Flow.V6) && w.refusesSize(f, a.method, mtu) {
+		if w.explainMTU(firstWhy, mtu); a.method == conf.Tunnel {
+			w.explainMTU(whyTunnelTooBig, mtu)
+		}
 		w.sendICMP(f, vip, icmpTooBig, uint32(mtu))
 		return Drop, TooBig
 	}
@@ -61,6 +68,7 @@ func (w *Worker) forward(f *packet.Frame, a *action) (Verdict, Reason) {
 		return w.tunnel(f, &tunnel, rt)
 	}
 	if int(a.method) >= len(methodReason) {
+		w.explainWhy(whyNoMethod)
 		return Drop, NotEncapsulated
 	}
 	return w.emit(f, rt, to, methodReason[a.method])
@@ -101,13 +109,16 @@ func (w *Worker) answer(f *packet.Frame, a *action) (Verdict, Reason) {
 	}
 	rt := w.route(f.Flow.Dst)
 	if rt == nil || rt.kind != Unicast {
+		w.explainWhy(whyNoWayBack)
 		return Drop, NoRoute
 	}
 	if f.TTL <= 1 {
+		w.explainWhy(whyAnswerTTL)
 		w.sendICMP(f, w.ownAddr(f), icmpTimeExceeded, 0)
 		return Drop, TTLExceeded
 	}
 	if f.DF && w.tooLong(f, int(rt.mtu)) {
+		w.explainMTU(whyAnswerTooBig, int(rt.mtu))
 		w.sendICMP(f, w.ownAddr(f), icmpTooBig, rt.mtu)
 		return Drop, TooBig
 	}
@@ -177,6 +188,7 @@ func (w *Worker) emit(f *packet.Frame, rt *route, to packet.Addr, reason Reason)
 	case whole:
 		return w.send(f, rt.port, hop, reason)
 	case !pieces:
+		w.explainMTU(whyUncuttable, int(rt.mtu))
 		return Drop, TooBig
 	}
 	v, r := Send, reason

@@ -36,6 +36,7 @@ func (w *Worker) fragment(f *packet.Frame) (Verdict, Reason) {
 		a.whole = nil
 		return v, r
 	}
+	w.explainWhy(fragmentWhys[res.Outcome])
 	return Drop, FragmentRefused
 }
 

@@ -21,6 +21,7 @@ func (w *Worker) icmp(f *packet.Frame) (Verdict, Reason, bool) {
 	case code == 0 && (typ == 8 && !f.Flow.V6 || typ == 128 && f.Flow.V6) && w.plane.echo && w.table.ours(f) && !w.hosts(f.Flow.Dst) && !sourceRouted(f):
 		rt := w.route(f.Flow.Src)
 		if rt == nil || rt.kind != Unicast {
+			w.explainWhy(whyNoWayToAsker)
 			return Drop, NoRoute, true
 		}
 		if !f.EchoReply() {
@@ -57,6 +58,9 @@ func (w *Worker) icmpError(f *packet.Frame) (Verdict, Reason) {
 	}
 	q, ok := quoted(f)
 	if !ok || !w.table.serves(f.Flow.V6) {
+		if w.explainWhy(whyQuoteFamily); !ok {
+			w.explainWhy(whyBadQuote)
+		}
 		return Pass, ICMPError
 	}
 	if a, bound, ok := w.quotedToServer(&q, true); ok {
@@ -87,6 +91,7 @@ func (w *Worker) quotedToServer(q *quote, explain bool) (a action, s *Server, ok
 func (w *Worker) errorToClient(f *packet.Frame, q *quote, a *action, s *Server) (Verdict, Reason) {
 	if a.method != conf.NAT {
 		w.countOut(s, f)
+		w.explainWhy(whyErrorUntouched)
 		return Pass, ReplyUntouched
 	}
 	if !icmpSumOK(f) {
@@ -94,9 +99,11 @@ func (w *Worker) errorToClient(f *packet.Frame, q *quote, a *action, s *Server) 
 	}
 	rt := w.route(f.Flow.Dst)
 	if rt == nil || rt.kind != Unicast {
+		w.explainWhy(whyNoWayBack)
 		return Drop, NoRoute
 	}
 	if f.TTL <= 1 {
+		w.explainWhy(whyErrorTTL)
 		return Drop, TTLExceeded
 	}
 	if f.DF && w.tooLong(f, int(rt.mtu)) { // ip_forward, which answers no error
@@ -163,6 +170,7 @@ func (w *Worker) tunnelError(f *packet.Frame) (Verdict, Reason, bool) {
 	r := s.In(h, &conntrack.Key{Client: fl.Src, ClientPort: fl.SrcPort, Other: fl.Dst, OtherPort: fl.DstPort, Proto: fl.Proto})
 	if r == 0 {
 		s.Unlock()
+		w.explainWhy(whyQuoteInner)
 		return Pass, ICMPError, true
 	}
 	c := s.At(r)
@@ -177,6 +185,7 @@ func (w *Worker) tunnelError(f *packet.Frame) (Verdict, Reason, bool) {
 	if typ == 3 && code == 4 {
 		rt := w.route(outer.flow.Dst)
 		if rt == nil || server == nil {
+			w.explainWhy(whyNoTunnel)
 			return Drop, NoRoute, true
 		}
 		before := server.pathMTU(int(rt.mtu), w.now)

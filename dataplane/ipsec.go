@@ -31,6 +31,7 @@ func (w *Worker) ipsec(f *packet.Frame) (Verdict, Reason) {
 	case gone:
 		return Drop, ServerGone
 	case !ok:
+		w.explainWhy(whyIPsec)
 		return Pass, NotBalanced
 	}
 	w.countIn(a.server, f)

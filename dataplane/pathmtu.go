@@ -74,6 +74,7 @@ func (w *Worker) tunnelTooBig(f *packet.Frame) (Verdict, Reason, bool) {
 	s.Unlock()
 	switch {
 	case server == nil:
+		w.explainWhy(whyQuoteInner)
 		return Pass, ICMPError, true
 	case !icmpSumOK(f):
 		return Drop, BadICMPChecksum, true

@@ -37,6 +37,7 @@ func (w *Worker) decide(f *packet.Frame) (Verdict, Reason) {
 		return v, r
 	}
 	if !w.table.serves(f.Flow.V6) {
+		w.explainWhy(whyNoFamily)
 		return Pass, NoService
 	}
 	if martian(f) {
@@ -112,6 +113,7 @@ func (w *Worker) reply(f *packet.Frame) (a action, ok bool) {
 	c := s.At(r)
 	a = action{addr: c.Virtual, port: c.VirtualPort, method: conf.Forward(c.Method()), server: w.serverOf(c)}
 	if a.method == conf.NAT && w.stopsReply(f) {
+		w.explainConn(c)
 		s.Unlock()
 		return a, true
 	}
@@ -136,7 +138,8 @@ func (w *Worker) established(f *packet.Frame) (a action, found bool, v Verdict, 
 	}
 	c := s.At(r)
 	server := w.serverOf(c)
-	if w.opensAnew(f, c, server) {
+	if by := w.opensAnew(f, c, server); by != "" {
+		w.explainEnded(by)
 		s.Expire(r, w.tick)
 		return a, false, Pass, noReason
 	}
@@ -145,6 +148,7 @@ func (w *Worker) established(f *packet.Frame) (a action, found bool, v Verdict, 
 			w.explainConn(c)
 			return a, false, Drop, ServerGone
 		}
+		w.explainEnded(expireNodest)
 		s.Expire(r, w.tick)
 		return a, false, Pass, noReason
 	}
@@ -187,29 +191,39 @@ func (w *Worker) fromClient(s *conntrack.Shard, r conntrack.Ref, c *conntrack.Co
 	w.explainConn(c)
 }
 
-// opensAnew says whether a packet that begins a connection must not be taken for one
-// of the old entry c (is_new_conn and is_new_conn_expected in ip_vs_core.c).
-func (w *Worker) opensAnew(f *packet.Frame, c *conntrack.Conn, server *Server) bool {
+// The sysctls that let a packet end an older connection of its ends.
+const (
+	expireNodest  = "expire_nodest_conn"
+	connReuseMode = "conn_reuse_mode"
+)
+
+// opensAnew says by which sysctl a packet that begins a connection must not be taken for
+// one of the old entry c, "" if by none (is_new_conn and is_new_conn_expected in
+// ip_vs_core.c).
+func (w *Worker) opensAnew(f *packet.Frame, c *conntrack.Conn, server *Server) string {
 	if !opens(f) {
-		return false
+		return ""
 	}
 	if w.table.sysctl.ExpireNodestConn.On() && server != nil && server.Weight.Load() == 0 {
-		return true
+		return expireNodest
 	}
 	mode := w.table.sysctl.ConnReuseMode
 	if mode == 0 || c.Parent() != 0 {
-		return false
+		return ""
 	}
-	if c.Proto == packet.SCTP {
-		return c.State == conntrack.SCTPClosed
+	anew := false
+	switch {
+	case c.Proto == packet.SCTP:
+		anew = c.State == conntrack.SCTPClosed
+	case c.State == conntrack.TCPTimeWait, c.State == conntrack.TCPClose:
+		anew = true
+	case c.State == conntrack.TCPFinWait:
+		anew = mode&2 != 0 && c.Flags&conntrack.FlagNoOutput != 0
 	}
-	switch c.State {
-	case conntrack.TCPTimeWait, conntrack.TCPClose:
-		return true
-	case conntrack.TCPFinWait:
-		return mode&2 != 0 && c.Flags&conntrack.FlagNoOutput != 0
+	if anew {
+		return connReuseMode
 	}
-	return false
+	return ""
 }
 
 // opens reports whether f begins a connection (is_new_conn): a SYN, also with ACK, or an
@@ -278,6 +292,7 @@ func (w *Worker) notBalanced(f *packet.Frame) (Verdict, Reason, bool) {
 		return Pass, NotForUs, true
 	}
 	if f.Fragment() && !isIPsec(f) {
+		w.explainWhy(whyFragmentFamily)
 		return Pass, NoService, true // nobody collects fragments while there is no service
 	}
 	switch f.Flow.Proto {
@@ -291,6 +306,7 @@ func (w *Worker) notBalanced(f *packet.Frame) (Verdict, Reason, bool) {
 		if v, r, done := w.icmp(f); done {
 			return v, r, true
 		}
+		w.explainWhy(whyICMP)
 	}
 	return Pass, NotBalanced, true
 }

@@ -9,6 +9,7 @@ func (w *Worker) pass(f *packet.Frame, r Reason) (Verdict, Reason) {
 	switch {
 	case w.table.ours(f) && !w.hosts(f.Flow.Dst):
 		if w.refuse(f) {
+			w.explainRefused()
 			return Taken, r
 		}
 	case w.table.ports[f.Port].guarded && w.table.hostPort >= 0 && w.kept(f):

@@ -80,8 +80,8 @@ func newRigRate(tb testing.TB, workers, icmpRate int) *rig {
 	env.Routes = append(env.Routes, dataplane.Route{Dest: netip.MustParsePrefix("0.0.0.0/0"), Via: netip.MustParseAddr("10.0.1.254"), Port: 0})
 	cache.SetPorts(ports)
 	cache.SetStatic(static)
-	p.SetEnvironment(env)
 	g.env = env
+	p.SetEnvironment(env)
 	for range workers {
 		var qs []*pcap.Queue
 		var dq []dataplane.Queue

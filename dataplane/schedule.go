@@ -22,10 +22,12 @@ func (w *Worker) schedule(f *packet.Frame, fl *packet.Flow, icmp bool) (a action
 	}
 	sloppy := fl.Proto == packet.TCP && t.sysctl.SloppyTCP.On() || fl.Proto == packet.SCTP && t.sysctl.SloppySCTP.On()
 	if !icmp && fl.Proto != packet.UDP && (resets(f) || !opens(f) && !sloppy) {
+		w.explainNotOpening(f)
 		return a, Pass, NoConnection
 	}
 	svc := t.service(f, fl)
 	if svc == nil {
+		w.explainNoService(f)
 		return a, Pass, NoService
 	}
 	rules := svc.rules.Load()
@@ -34,6 +36,7 @@ func (w *Worker) schedule(f *packet.Frame, fl *packet.Flow, icmp bool) (a action
 		return a, Drop, Defended
 	}
 	if fl.SrcPort == ftpDataPort {
+		w.explainWhy(whyFTPSource)
 		return a, Pass, FTPData
 	}
 	var server *Server
@@ -66,6 +69,7 @@ func (w *Worker) pick(fl *packet.Flow, rules *serviceRules) *Server {
 	w.request = sched.Request{Src: fl.Src, Dst: fl.Dst, SrcPort: fl.SrcPort, Proto: fl.Proto, V6: fl.V6, Now: w.now}
 	s := rules.sched.Pick(&w.request)
 	if s == nil {
+		w.explainNoServer(rules)
 		return nil
 	}
 	w.explainPick(rules.schedName)

@@ -25,7 +25,7 @@ var mayImport = map[string][]string{
 	"ipvsadm":            {"packet", "conf"},
 	"control/host":       {"packet", "conf"},
 	"control": {"packet", "conntrack", "sched", "arp", "conf", "dataplane", "dataplane/afpacket", "dataplane/tun",
-		"dataplane/pcap", "control/host"},
+		"dataplane/pcap", "control/host", "ipvsadm"},
 	"cmd/dirigo":            {"packet", "conf", "dataplane", "dataplane/pcap", "control", "control/host", "cmd/dirigo/demo", "cmd/dirigo/realserver"},
 	"cmd/dirigo/demo":       {"packet", "conf", "control", "control/host"},
 	"cmd/dirigo/realserver": {"packet", "encap"},

@@ -30,7 +30,7 @@ func root() *cobra.Command {
 		SilenceErrors: true,
 	}
 	cmd.CompletionOptions.HiddenDefaultCmd = true
-	cmd.AddCommand(runCommand(), checkCommand(), replayCommand(), reloadCommand(), guardCommand(), versionCommand())
+	cmd.AddCommand(runCommand(), checkCommand(), replayCommand(), importCommand(), reloadCommand(), guardCommand(), versionCommand())
 	cmd.AddCommand(realserverCommand())
 	cmd.AddCommand(demoCommand())
 	return cmd
