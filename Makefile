@@ -10,6 +10,9 @@ export CGO_ENABLED = 0
 
 build:
 	$(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/dirigo ./cmd/dirigo
+	$(GO) build -trimpath -ldflags "-s -w" -o bin/ipvsadm ./cmd/ipvsadm
+	ln -sf ipvsadm bin/ipvsadm-save
+	ln -sf ipvsadm bin/ipvsadm-restore
 
 demo: build
 	bin/dirigo demo

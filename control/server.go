@@ -1,17 +1,11 @@
 package control
 
 import (
-	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"net"
-	"net/http"
 	"os"
 	"path/filepath"
 	"time"
-
-	"github.com/dirigo-lb/dirigo/dataplane"
 )
 
 // listen makes the control socket. A socket file that nobody serves is a leftover and
@@ -41,62 +35,4 @@ func listen(path string) (net.Listener, error) {
 		return nil, fmt.Errorf("control socket: %w", err)
 	}
 	return l, nil
-}
-
-// serve answers requests on the control socket until ctx ends.
-func (d *Director) serve(ctx context.Context, l net.Listener) error {
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, _ *http.Request) { reply(w, d.Status()) })
-	mux.HandleFunc("GET /v1/services", func(w http.ResponseWriter, _ *http.Request) { reply(w, d.Services()) })
-	mux.HandleFunc("GET /v1/connections", d.connections)
-	mux.HandleFunc("POST /v1/reload", func(w http.ResponseWriter, _ *http.Request) {
-		changes, err := d.Reload()
-		if err != nil {
-			w.WriteHeader(http.StatusUnprocessableEntity)
-			reply(w, ReloadReply{Error: err.Error()})
-			return
-		}
-		r := ReloadReply{Changes: []string{}}
-		for _, c := range changes {
-			r.Changes = append(r.Changes, c.String())
-		}
-		reply(w, r)
-	})
-	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, BaseContext: func(net.Listener) context.Context { return ctx }}
-	ended := make(chan struct{})
-	stop := context.AfterFunc(ctx, func() {
-		defer close(ended)
-		// Answers under way read what is taken down next.
-		patience, cancel := context.WithTimeout(context.Background(), time.Second)
-		defer cancel()
-		if srv.Shutdown(patience) != nil {
-			srv.Close()
-		}
-	})
-	defer stop()
-	if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("control socket: %w", err)
-	}
-	<-ended
-	return nil
-}
-
-// ReloadReply answers POST /v1/reload: what was changed, or why nothing was.
-type ReloadReply struct {
-	Changes []string `json:"changes,omitempty"`
-	Error   string   `json:"error,omitempty"`
-}
-
-func reply(w http.ResponseWriter, v any) {
-	w.Header().Set("Content-Type", "application/json")
-	e := json.NewEncoder(w)
-	e.SetIndent("", "  ")
-	_ = e.Encode(v) // the client has gone
-}
-
-// connections streams one JSON object a line; the table is never in memory as a whole.
-func (d *Director) connections(w http.ResponseWriter, r *http.Request) {
-	w.Header().Set("Content-Type", "application/x-ndjson")
-	e := json.NewEncoder(w)
-	d.plane.EachConn(func(c dataplane.Conn) bool { return r.Context().Err() == nil && e.Encode(connection(&c)) == nil })
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/dirigo-lb/dirigo/arp"
 	"github.com/dirigo-lb/dirigo/conf"
+	"github.com/dirigo-lb/dirigo/control/api"
 	"github.com/dirigo-lb/dirigo/dataplane"
 )
 
@@ -73,8 +74,8 @@ func TestServeWaitsForAnswersUnderWay(t *testing.T) {
 	served, answered := make(chan error, 1), make(chan error, 1)
 	go func() { served <- d.serve(ctx, l) }()
 	go func() {
-		var s Status
-		answered <- NewClient(l.Addr().String()).Get("/v1/status", &s)
+		var s api.Status
+		answered <- api.NewClient(l.Addr().String()).Get("/v1/status", &s)
 	}()
 	for connected := false; !connected; { // until the request is in the handler
 		buf := make([]byte, 1<<16)

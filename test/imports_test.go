@@ -25,9 +25,11 @@ var mayImport = map[string][]string{
 	"ipvsadm":            {"packet", "conf"},
 	"control/host":       {"packet", "conf"},
 	"control": {"packet", "conntrack", "sched", "arp", "conf", "dataplane", "dataplane/afpacket", "dataplane/tun",
-		"dataplane/pcap", "control/host", "ipvsadm"},
-	"cmd/dirigo":            {"packet", "conf", "dataplane", "dataplane/pcap", "control", "control/host", "cmd/dirigo/demo", "cmd/dirigo/realserver"},
-	"cmd/dirigo/demo":       {"packet", "conf", "control", "control/host"},
+		"dataplane/pcap", "control/host", "control/api", "ipvsadm"},
+	"control/api":           {"conf", "ipvsadm"},
+	"cmd/dirigo":            {"packet", "conf", "ipvsadm", "dataplane", "dataplane/pcap", "control", "control/api", "control/host", "cmd/dirigo/demo", "cmd/dirigo/realserver"},
+	"cmd/ipvsadm":           {"conf", "ipvsadm", "control/api"},
+	"cmd/dirigo/demo":       {"packet", "conf", "control/api", "control/host"},
 	"cmd/dirigo/realserver": {"packet", "encap"},
 }
 

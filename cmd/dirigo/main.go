@@ -31,6 +31,7 @@ func root() *cobra.Command {
 	}
 	cmd.CompletionOptions.HiddenDefaultCmd = true
 	cmd.AddCommand(runCommand(), checkCommand(), replayCommand(), importCommand(), reloadCommand(), guardCommand(), versionCommand())
+	cmd.AddCommand(ipvsadmCommand())
 	cmd.AddCommand(realserverCommand())
 	cmd.AddCommand(demoCommand())
 	return cmd

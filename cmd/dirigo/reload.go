@@ -5,7 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/dirigo-lb/dirigo/control"
+	"github.com/dirigo-lb/dirigo/control/api"
 )
 
 func reloadCommand() *cobra.Command {
@@ -20,10 +20,11 @@ exit status is 1. Connections of what did not change are not touched.`,
 	}
 	socket := controlFlag(cmd)
 	cmd.RunE = func(c *cobra.Command, _ []string) error {
-		changes, err := control.NewClient(*socket).Reload()
-		if err != nil {
+		var done api.ReloadReply
+		if err := api.NewClient(*socket).Post("/v1/reload", nil, &done); err != nil {
 			return err
 		}
+		changes := done.Changes
 		if len(changes) == 0 {
 			fmt.Fprintln(c.OutOrStdout(), "nothing has changed")
 		}

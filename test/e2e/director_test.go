@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -10,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/dirigo-lb/dirigo/control"
+	"github.com/dirigo-lb/dirigo/control/api"
 	"github.com/dirigo-lb/dirigo/test/lab"
 )
 
@@ -101,28 +102,26 @@ func (d *director) stop() {
 	}
 }
 
-func (d *director) status() (s control.Status, err error) {
-	return s, control.NewClient(d.socket).Get("/v1/status", &s)
+func (d *director) status() (s api.Status, err error) {
+	return s, api.NewClient(d.socket).Get("/v1/status", &s)
 }
 
-func (d *director) services() (s []control.Service) {
+func (d *director) services() (s []api.ServiceStatus) {
 	d.t.Helper()
-	if err := control.NewClient(d.socket).Get("/v1/services", &s); err != nil {
-		d.t.Fatal(err)
+	for one, err := range api.Lines[api.ServiceStatus](context.Background(), api.NewClient(d.socket), "/v1/services") {
+		if err != nil {
+			d.t.Fatal(err)
+		}
+		s = append(s, one)
 	}
 	return s
 }
 
 // connections lists the connection table.
-func (d *director) connections() (list []control.Connection) {
+func (d *director) connections() (list []api.Connection) {
 	d.t.Helper()
-	var b strings.Builder
-	if err := control.NewClient(d.socket).Stream("/v1/connections", &b); err != nil {
-		d.t.Fatal(err)
-	}
-	for dec := json.NewDecoder(strings.NewReader(b.String())); dec.More(); {
-		var c control.Connection
-		if err := dec.Decode(&c); err != nil {
+	for c, err := range api.Lines[api.Connection](context.Background(), api.NewClient(d.socket), "/v1/connections") {
+		if err != nil {
 			d.t.Fatal(err)
 		}
 		list = append(list, c)

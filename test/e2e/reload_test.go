@@ -63,8 +63,8 @@ func TestReloadUnderLoad(t *testing.T) {
 func (d *director) serverOf(client string) string {
 	d.t.Helper()
 	for _, c := range d.connections() {
-		if c.Client == client {
-			return c.Server
+		if c.Client.String() == client {
+			return c.Server.String()
 		}
 	}
 	return ""

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/dirigo-lb/dirigo/control"
+	"github.com/dirigo-lb/dirigo/control/api"
 )
 
 // Options say what to show.
@@ -157,7 +157,7 @@ func (l *lab) startServers(ctx context.Context, m *method) error {
 }
 
 // startDirector runs the director and waits until it answers.
-func (l *lab) startDirector(ctx context.Context, m *method) (*control.Client, error) {
+func (l *lab) startDirector(ctx context.Context, m *method) (*api.Client, error) {
 	file, socket := l.path("dirigo.toml"), l.path("control.sock")
 	if err := os.WriteFile(file, []byte(m.config(socket)), 0o600); err != nil {
 		return nil, err
@@ -166,9 +166,9 @@ func (l *lab) startDirector(ctx context.Context, m *method) (*control.Client, er
 	if err != nil {
 		return nil, err
 	}
-	client := control.NewClient(socket)
+	client := api.NewClient(socket)
 	for end := time.Now().Add(patience); ; {
-		var st control.Status
+		var st api.Status
 		err := client.Get("/v1/status", &st)
 		if err == nil {
 			go c.ignore()
@@ -224,7 +224,7 @@ func (l *lab) request(ctx context.Context, n int) (*answers, error) {
 }
 
 // statisticsAfter reads what the director counted once its counters have caught up.
-func statisticsAfter(ctx context.Context, c *control.Client, requests int) (*statistics, error) {
+func statisticsAfter(ctx context.Context, c *api.Client, requests int) (*statistics, error) {
 	wait, end := turn+turn/4, time.Now().Add(3*turn)
 	for {
 		select {

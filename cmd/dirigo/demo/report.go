@@ -1,8 +1,7 @@
 package demo
 
 import (
-	"encoding/json"
-	"errors"
+	"context"
 	"fmt"
 	"io"
 	"maps"
@@ -10,7 +9,7 @@ import (
 	"strings"
 	"text/tabwriter"
 
-	"github.com/dirigo-lb/dirigo/control"
+	"github.com/dirigo-lb/dirigo/control/api"
 )
 
 // answers are counted from what the client received.
@@ -43,16 +42,19 @@ func (a *answers) print(out io.Writer, m *method) {
 
 // statistics are what the director says of itself.
 type statistics struct {
-	service control.Service
+	service api.ServiceStatus
 	states  map[string]int
-	status  control.Status
+	status  api.Status
 }
 
-func readStatistics(c *control.Client) (*statistics, error) {
-	var services []control.Service
+func readStatistics(c *api.Client) (*statistics, error) {
+	var services []api.ServiceStatus
 	st := &statistics{states: map[string]int{}}
-	if err := c.Get("/v1/services", &services); err != nil {
-		return nil, err
+	for s, err := range api.Lines[api.ServiceStatus](context.Background(), c, "/v1/services") {
+		if err != nil {
+			return nil, err
+		}
+		services = append(services, s)
 	}
 	if len(services) != 1 {
 		return nil, fmt.Errorf("the director has %d services, not one", len(services))
@@ -61,23 +63,18 @@ func readStatistics(c *control.Client) (*statistics, error) {
 	if err := c.Get("/v1/status", &st.status); err != nil {
 		return nil, err
 	}
-	r, w := io.Pipe()
-	go func() { w.CloseWithError(c.Stream("/v1/connections", w)) }()
-	defer r.Close()
-	for dec := json.NewDecoder(r); ; {
-		var conn control.Connection
-		if err := dec.Decode(&conn); errors.Is(err, io.EOF) {
-			return st, nil
-		} else if err != nil {
+	for conn, err := range api.Lines[api.Connection](context.Background(), c, "/v1/connections") {
+		if err != nil {
 			return nil, fmt.Errorf("connections: %w", err)
 		}
 		st.states[conn.State]++
 	}
+	return st, nil
 }
 
 func (s *statistics) print(out io.Writer, m *method) {
 	c := s.service.Counts
-	fmt.Fprintf(out, "  virtual service %s, scheduler %s: %d connections\n", s.service.Listen, s.service.Scheduler, c.Connections)
+	fmt.Fprintf(out, "  virtual service %s, scheduler %s: %d connections\n", s.service.Service.Service, s.service.Scheduler, c.Connections)
 	fmt.Fprintf(out, "    client to server  %6d packets %9d bytes\n", c.InPackets, c.InBytes)
 	fmt.Fprintf(out, "    server to client  %6d packets %9d bytes", c.OutPackets, c.OutBytes)
 	if m.realserver != nil {

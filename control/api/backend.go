@@ -1,0 +1,155 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"net/url"
+	"time"
+
+	"github.com/dirigo-lb/dirigo/conf"
+	"github.com/dirigo-lb/dirigo/ipvsadm"
+)
+
+// Backend is a director behind its socket as ipvsadm sees it.
+type Backend struct {
+	Context context.Context
+	Client  *Client
+}
+
+var _ ipvsadm.Backend = (*Backend)(nil)
+
+// Change is of ipvsadm.Backend. A batch goes in one request.
+func (b *Backend) Change(commands []*ipvsadm.Command) ([]error, error) {
+	errs := make([]error, len(commands))
+	var in Changes
+	var at []int // of each in commands
+	for i, cmd := range commands {
+		c, err := changeOf(cmd)
+		if err != nil {
+			errs[i] = err
+			continue
+		}
+		in.Changes, at = append(in.Changes, c), append(at, i)
+	}
+	if len(in.Changes) == 0 {
+		return errs, nil
+	}
+	var out ChangesReply
+	if err := b.Client.Post("/v1/changes", in, &out); err != nil {
+		return nil, unreachable(err)
+	}
+	for i := range out.Refused {
+		if r := &out.Refused[i]; r.Index >= 0 && r.Index < len(at) {
+			errs[at[r.Index]] = r.Err()
+		}
+	}
+	return errs, nil
+}
+
+// unreachable is an error of the way to the director, not of what was asked.
+func unreachable(err error) error { return ipvsadm.Unreachable(err.Error()) }
+
+// changeOf is a command on the wire.
+func changeOf(cmd *ipvsadm.Command) (Change, error) {
+	sec := func(n int) time.Duration { return time.Duration(n) * time.Second }
+	var c conf.Change
+	switch cmd.Op {
+	case ipvsadm.OpAddService:
+		c = conf.AddService{Service: cmd.Service}
+	case ipvsadm.OpEditService:
+		c = conf.EditService{Service: cmd.Service}
+	case ipvsadm.OpDeleteService:
+		c = conf.DelService{Key: cmd.Key}
+	case ipvsadm.OpFlush:
+		c = conf.Clear{}
+	case ipvsadm.OpAddServer:
+		c = conf.AddServer{Key: cmd.Key, Server: cmd.Server}
+	case ipvsadm.OpEditServer:
+		c = conf.EditServer{Key: cmd.Key, Server: cmd.Server}
+	case ipvsadm.OpDeleteServer:
+		c = conf.DelServer{Key: cmd.Key, Server: cmd.Server.ID()}
+	case ipvsadm.OpSet:
+		c = conf.SetTimeouts{TCP: sec(cmd.Timeouts.TCP), TCPFin: sec(cmd.Timeouts.TCPFin), UDP: sec(cmd.Timeouts.UDP)}
+	case ipvsadm.OpZero:
+		if cmd.HasKey {
+			return Change{Op: OpZero, Key: &cmd.Key}, nil
+		}
+		return Change{Op: OpZero}, nil
+	default:
+		return Change{}, &ipvsadm.Error{ExitCode: ipvsadm.ExitRefused,
+			Text: fmt.Sprintf("%v is not possible here: connections are not synchronized in this version", cmd.Op)}
+	}
+	return ChangeOf(c)
+}
+
+// Services is of ipvsadm.Backend.
+func (b *Backend) Services(only *conf.ServiceKey) iter.Seq2[ipvsadm.ServiceEntry, error] {
+	path := "/v1/services"
+	if only != nil {
+		path += "?service=" + url.QueryEscape(only.String())
+	}
+	return func(yield func(ipvsadm.ServiceEntry, error) bool) {
+		for s, err := range Lines[ServiceStatus](b.Context, b.Client, path) {
+			var e ipvsadm.ServiceEntry
+			switch refused := (*RefusedError)(nil); {
+			case errors.As(err, &refused) && only != nil && refused.Status == 404:
+				err = conf.ErrNoService
+			case err != nil:
+				err = unreachable(err)
+			default:
+				if e, err = s.entry(); err != nil {
+					err = unreachable(err)
+				}
+			}
+			if !yield(e, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// entry is the service as ipvsadm lists it, the newest server first.
+func (s *ServiceStatus) entry() (e ipvsadm.ServiceEntry, err error) {
+	e.Stats, e.Rates = s.Counts.figures(), s.Rates.figures()
+	if e.Service, err = s.Service.Conf(); err != nil {
+		return e, err
+	}
+	for i := len(s.Servers) - 1; i >= 0; i-- {
+		d := &s.Servers[i]
+		server, err := d.Server.Conf()
+		if err != nil {
+			return e, err
+		}
+		e.Servers = append(e.Servers, ipvsadm.ServerEntry{Server: server, ActiveConn: uint32(d.Active), InActConn: uint32(d.Inactive),
+			PersistConn: uint32(d.Persistent), Stats: d.Counts.figures(), Rates: d.Rates.figures()})
+	}
+	return e, nil
+}
+
+// Conns is of ipvsadm.Backend.
+func (b *Backend) Conns() iter.Seq2[ipvsadm.ConnEntry, error] {
+	return func(yield func(ipvsadm.ConnEntry, error) bool) {
+		for c, err := range Lines[Connection](b.Context, b.Client, "/v1/connections") {
+			if err != nil {
+				yield(ipvsadm.ConnEntry{}, unreachable(err))
+				return
+			}
+			e := ipvsadm.ConnEntry{Proto: c.Proto, Expire: time.Duration(c.Expires * float64(time.Second)), State: c.State,
+				Client: c.Client, Virtual: c.Virtual, Dest: c.Server, PEName: c.Engine, PEData: c.EngineData}
+			if !yield(e, nil) {
+				return
+			}
+		}
+	}
+}
+
+// Info is of ipvsadm.Backend.
+func (b *Backend) Info() (ipvsadm.Info, error) {
+	var i Info
+	if err := b.Client.Get("/v1/info", &i); err != nil {
+		return ipvsadm.Info{}, unreachable(err)
+	}
+	return ipvsadm.Info{TableSize: i.TableRows, Timeouts: ipvsadm.Timeouts(i.Timeouts)}, nil
+}

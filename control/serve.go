@@ -1,0 +1,88 @@
+package control
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/dirigo-lb/dirigo/control/api"
+)
+
+// routes are all the handlers of the control API, by what they are about. A handler may
+// run beside others and beside the workers.
+func (d *Director) routes() *http.ServeMux {
+	mux := http.NewServeMux()
+	d.serveStatus(mux)
+	d.serveState(mux)
+	d.serveConns(mux)
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		fail(w, http.StatusNotFound, fmt.Errorf("%s %s: there is no such thing in /v1", r.Method, r.URL.Path))
+	})
+	return mux
+}
+
+// serve answers requests on the control socket until ctx ends.
+func (d *Director) serve(ctx context.Context, l net.Listener) error {
+	srv := &http.Server{Handler: d.routes(), ReadHeaderTimeout: 5 * time.Second, BaseContext: func(net.Listener) context.Context { return ctx }}
+	ended := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(ended)
+		// Answers under way read what is taken down next.
+		patience, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		if srv.Shutdown(patience) != nil {
+			srv.Close()
+		}
+	})
+	defer stop()
+	if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("control socket: %w", err)
+	}
+	<-ended
+	return nil
+}
+
+// reply answers with v as JSON.
+func reply(w http.ResponseWriter, v any) { replyAs(w, http.StatusOK, v) }
+
+func replyAs(w http.ResponseWriter, status int, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	e := json.NewEncoder(w)
+	e.SetIndent("", "  ")
+	_ = e.Encode(v) // the client has gone
+}
+
+// fail answers with what went wrong.
+func fail(w http.ResponseWriter, status int, err error) {
+	replyAs(w, status, api.Problem{Error: err.Error()})
+}
+
+// stream answers with a stream of JSON values, one a line, written as they come.
+type stream struct {
+	*json.Encoder
+	ctx context.Context
+}
+
+func newStream(w http.ResponseWriter, r *http.Request) *stream {
+	w.Header().Set("Content-Type", "application/x-ndjson")
+	return &stream{json.NewEncoder(w), r.Context()}
+}
+
+// put writes one value and reports whether to go on: the client may have gone.
+func (s *stream) put(v any) bool { return s.ctx.Err() == nil && s.Encode(v) == nil }
+
+// body decodes a request's JSON, strictly: an unknown key is a mistake somebody should
+// hear of.
+func body(r *http.Request, v any) error {
+	d := json.NewDecoder(r.Body)
+	d.DisallowUnknownFields()
+	if err := d.Decode(v); err != nil {
+		return fmt.Errorf("request: %w", err)
+	}
+	return nil
+}
