@@ -41,6 +41,7 @@ type director struct {
 	toHost   [][]byte             // packets delivered to the machine's own stack
 	lastV    dataplane.Verdict
 	lastR    dataplane.Reason
+	lastRule string
 	explains []string
 }
 
@@ -137,7 +138,7 @@ func newDirector(r *recording) (*director, error) {
 	d.plane.SetEnvironment(env)
 	d.worker = d.plane.NewWorker([]dataplane.Queue{d.queues[0], d.queues[1], d.queues[2]})
 	d.worker.Observe(func(f *packet.Frame, v dataplane.Verdict, why dataplane.Reason, tr *dataplane.Trace) {
-		d.lastV, d.lastR = v, why
+		d.lastV, d.lastR, d.lastRule = v, why, tr.Rule(why)
 	})
 	d.sysctl = conf.Default().Sysctl
 	d.plane.SetSysctl(d.sysctl)
