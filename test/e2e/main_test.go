@@ -50,22 +50,8 @@ func setUp(m *testing.M) (code int, err error) {
 		return 1, err
 	}
 	binary = filepath.Join(scratch, "dirigo")
-	if err := build(binary, os.Getenv("DIRIGO_E2E_RACE") == "1"); err != nil {
+	if err := lab.Build("dirigo", binary, os.Getenv("DIRIGO_E2E_RACE") == "1"); err != nil {
 		return 1, err
 	}
 	return m.Run(), nil
-}
-
-// build builds the director, as it is shipped or with the race detector.
-func build(to string, race bool) error {
-	args, cgo := []string{"build", "-o", to}, "CGO_ENABLED=0"
-	if race {
-		args, cgo = append(args, "-race"), "CGO_ENABLED=1"
-	}
-	cmd := exec.Command("go", append(args, "github.com/dirigo-lb/dirigo/cmd/dirigo")...)
-	cmd.Env = append(os.Environ(), cgo)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("build the director: %w: %s", err, out)
-	}
-	return nil
 }
