@@ -120,6 +120,17 @@ func TestPathMTUOfTunnelsWithIPv6(t *testing.T) {
 				if r := send(fits); r == dataplane.TooBig {
 					t.Error("a packet that just fits is too big")
 				}
+				if len(g.sent) != 1 || len(g.sent[0].frame)-14 != int(row.mtu) {
+					t.Errorf("the packet that just fits leaves in %d pieces, want one of %d bytes", len(g.sent), row.mtu)
+				}
+				if row.inner == 20 { // what the client lets be cut is cut outside, for the path
+					cuttable := segment(packet.ACK, large)
+					cuttable.DF = false
+					out := g.rx(0, 0, cuttable.Frame(), packet.Vnet{})
+					if len(out) != 2 || len(out[0].frame)-14 > int(row.mtu) {
+						t.Errorf("without DF it leaves in %d pieces (%v), want 2 that fit", len(out), g.r)
+					}
+				}
 			})
 		}
 	}
