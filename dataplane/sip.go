@@ -89,6 +89,7 @@ func (w *Worker) startCall(f *packet.Frame) (a action, ok bool) {
 	}
 	a = action{addr: c.Virtual, port: c.VirtualPort, method: conf.NAT, server: server}
 	if rules.onePacket { // bound only while it passes
+		w.count.at(server.ID).Conns++
 		server.bind(&c)
 		server.unbind(&c)
 		if parent.ref != 0 {
@@ -100,7 +101,6 @@ func (w *Worker) startCall(f *packet.Frame) (a action, ok bool) {
 	}
 	w.explainService(rules)
 	w.explainWhy(whyServerBegins)
-	w.count.at(server.ID).Conns++
 	w.countOut(server, f)
 	return a, true
 }
@@ -110,11 +110,16 @@ func (w *Worker) startCall(f *packet.Frame) (a action, ok bool) {
 func (w *Worker) putCall(f *packet.Frame, c *conntrack.Conn, parent template, server *Server) bool {
 	s, h := w.conns.Lock(packet.UDP, &c.Client, c.ClientPort, w.tick)
 	defer s.Unlock()
-	ref, err := s.Insert(h, c, parent.ref, w.tick)
-	if err != nil {
-		return false
+	k := conntrack.Key{Client: c.Client, ClientPort: c.ClientPort, Other: c.Dest, OtherPort: c.DestPort, Proto: c.Proto, V6: c.Flags&conntrack.FlagV6 != 0}
+	ref := s.Out(h, &k)
+	if ref == 0 { // no other worker was first
+		var err error
+		if ref, err = s.Insert(h, c, parent.ref, w.tick); err != nil {
+			return false
+		}
+		w.count.at(server.ID).Conns++
+		server.bind(c)
 	}
-	server.bind(c)
 	e := s.At(ref)
 	w.advance(s, ref, e, conntrack.Output, f, server)
 	w.explainConn(e)
