@@ -41,7 +41,7 @@ func setUp(m *testing.M) (code int, err error) {
 		fmt.Fprintln(os.Stderr, "e2e: interrupted:", lab.Sweep(true))
 		os.Exit(1)
 	}()
-	for _, tool := range []string{"ip", "nginx", "vsftpd", "curl", "ethtool", "nft", "file"} {
+	for _, tool := range []string{"ip", "nginx", "vsftpd", "curl", "ethtool", "nft", "file", "ldirectord", "setpriv"} {
 		if _, err := exec.LookPath(tool); err != nil {
 			return 1, fmt.Errorf("%w: see \"make tools\"", err)
 		}
