@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"net/url"
+	"syscall"
 	"time"
 
 	"github.com/dirigo-lb/dirigo/conf"
@@ -77,6 +78,8 @@ func changeOf(cmd *ipvsadm.Command) (Change, error) {
 			return Change{Op: OpZero, Key: &cmd.Key}, nil
 		}
 		return Change{Op: OpZero}, nil
+	case ipvsadm.OpStopDaemon:
+		return Change{}, syscall.ESRCH // none runs
 	default:
 		return Change{}, &ipvsadm.Error{ExitCode: ipvsadm.ExitRefused,
 			Text: fmt.Sprintf("%v is not possible here: connections are not synchronized in this version", cmd.Op)}

@@ -30,8 +30,8 @@ var tools = sync.OnceValues(func() (string, error) {
 	return dir, nil
 })
 
-// ipvsadm is the path of the program under test.
-func ipvsadm(t testing.TB) string {
+// ipvsadmPath is the path of the program under test.
+func ipvsadmPath(t testing.TB) string {
 	t.Helper()
 	dir, err := tools()
 	if err != nil {
@@ -52,7 +52,7 @@ type shell struct {
 
 func (d *director) shell() *shell {
 	d.t.Helper()
-	path := "PATH=" + filepath.Dir(ipvsadm(d.t)) + ":" + os.Getenv("PATH")
+	path := "PATH=" + filepath.Dir(ipvsadmPath(d.t)) + ":" + os.Getenv("PATH")
 	return &shell{t: d.t, ns: d.ns, env: []string{path, "DIRIGO_CONTROL=" + d.socket}}
 }
 

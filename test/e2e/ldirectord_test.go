@@ -39,7 +39,7 @@ func startLdirectord(d *director, c *cluster, config string) *ldirectord {
 	l.sh.binds = map[string]string{}
 	for _, at := range []string{"/usr/sbin/ipvsadm", "/sbin/ipvsadm"} {
 		if path, err := filepath.EvalSymlinks(at); err == nil {
-			l.sh.binds[path] = ipvsadm(c.t)
+			l.sh.binds[path] = ipvsadmPath(c.t)
 		}
 	}
 	if len(l.sh.binds) == 0 {
