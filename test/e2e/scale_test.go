@@ -255,5 +255,28 @@ func TestManyConnections(t *testing.T) {
 	if lines := size / 60; lines < int64(conns) {
 		t.Errorf("%d bytes are too few for %d connections", size, conns)
 	}
-	d.stop()
+	d.dies(sh)
+}
+
+// dies kills the director while it lists: what came is no list, and must not pass for one.
+func (d *director) dies(sh *shell) {
+	d.t.Helper()
+	args := append([]string{"ip", "netns", "exec", d.ns.Name}, sh.command("ipvsadm", "-Lnc")...)
+	cmd := exec.Command(args[0], args[1:]...)
+	var said strings.Builder
+	cmd.Stderr = &said
+	out, err := cmd.StdoutPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	_, err = io.ReadFull(out, make([]byte, 1000))
+	d.Kill()
+	_, copyErr := io.Copy(io.Discard, out)
+	if waitErr := cmd.Wait(); err != nil || copyErr != nil || waitErr == nil || !strings.Contains(said.String(), "broke off") {
+		d.t.Errorf("ipvsadm -Lnc of a director that is killed: %v, %v, %v, %q", err, copyErr, waitErr, said.String())
+	}
+	d.t.Logf("killed while it listed: %s", strings.TrimSpace(said.String()))
 }
