@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"time"
@@ -76,12 +77,22 @@ func newStream(w http.ResponseWriter, r *http.Request) *stream {
 // put writes one value and reports whether to go on: the client may have gone.
 func (s *stream) put(v any) bool { return s.ctx.Err() == nil && s.Encode(v) == nil }
 
+// maxBody bounds a request in bytes: twice the largest batch that ipvsadm -R sends.
+const maxBody = 32 << 20
+
 // body decodes a request's JSON, strictly: an unknown key is a mistake somebody should
-// hear of.
+// hear of, and what follows the value is one that was not meant so.
 func body(r *http.Request, v any) error {
-	d := json.NewDecoder(r.Body)
+	d := json.NewDecoder(http.MaxBytesReader(nil, r.Body, maxBody))
 	d.DisallowUnknownFields()
-	if err := d.Decode(v); err != nil {
+	err := d.Decode(v)
+	if err == nil && d.Decode(&struct{}{}) != io.EOF {
+		err = errors.New("there is more than one JSON value")
+	}
+	if long := (*http.MaxBytesError)(nil); errors.As(err, &long) {
+		err = fmt.Errorf("more than %d MiB", maxBody>>20)
+	}
+	if err != nil {
 		return fmt.Errorf("request: %w", err)
 	}
 	return nil

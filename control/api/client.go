@@ -146,7 +146,7 @@ func (e *RefusedError) Error() string { return e.Problem.Error }
 func (c *Client) explain(err error) error {
 	switch {
 	case errors.Is(err, os.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
-		return fmt.Errorf("%w: no director runs at %s (another socket: --control or DIRIGO_CONTROL)", ErrUnreachable, c.path)
+		return fmt.Errorf("%w: no director runs at %s (another socket: DIRIGO_CONTROL, or --control of dirigo)", ErrUnreachable, c.path)
 	case errors.Is(err, os.ErrPermission):
 		return fmt.Errorf("%w: control socket %s: permission denied", ErrUnreachable, c.path)
 	}
