@@ -262,7 +262,7 @@ func TestSlowClients(t *testing.T) {
 // detector: each is a listing, and nothing is lost.
 func TestManyClients(t *testing.T) {
 	program := filepath.Join(t.TempDir(), "dirigo")
-	if err := build(program, true); err != nil {
+	if err := lab.Build("dirigo", program, true); err != nil {
 		t.Fatal(err)
 	}
 	c := newCluster(t, shape{method: "nat", arms: 2, plain: true})
