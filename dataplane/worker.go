@@ -50,8 +50,6 @@ type Worker struct {
 	icmpSince   time.Duration
 
 	count    counters
-	load     Load
-	untimed  int           // batches until one is timed
 	handed   time.Duration // when count was last handed over
 	stepped  time.Duration // when the neighbour cache was last stepped, worker 0 only
 	seen     atomic.Uint64 // generation of the table last used
@@ -59,6 +57,8 @@ type Worker struct {
 	observer Observer
 	trace    Trace
 	pollFDs  []int
+	load     Load
+	untimed  int // batches until one is timed
 }
 
 // PortCounters are counts of one port.
