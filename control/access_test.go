@@ -79,7 +79,7 @@ func (a *authority) write(name, kind string, der []byte) string {
 	return path
 }
 
-const token = "0123456789abcdef0123456789abcdef"
+const secret = "0123456789abcdef0123456789abcdef"
 
 func tokenFile(tb testing.TB, text string, mode os.FileMode) string {
 	tb.Helper()
@@ -135,15 +135,15 @@ func wantError(t *testing.T, what string, err error, words string) {
 }
 
 func TestTokenOpensTheAPI(t *testing.T) {
-	m, address := remoteAPI(t, conf.API{TokenFile: tokenFile(t, token+"\n", 0o640)})
+	m, address := remoteAPI(t, conf.API{TokenFile: tokenFile(t, secret+"\n", 0o640)})
 	wantError(t, "no token", ask(t, address, nil), "does not show the director's token")
-	for _, wrong := range []string{token[:31], token + "0", strings.ToUpper(token), "x"} {
+	for _, wrong := range []string{secret[:31], secret + "0", strings.ToUpper(secret), "x"} {
 		wantError(t, "token "+wrong, ask(t, address, map[string]string{"DIRIGO_TOKEN": wrong}), "does not show the director's token")
 	}
-	if err := ask(t, address, map[string]string{"DIRIGO_TOKEN": token}); err != nil {
+	if err := ask(t, address, map[string]string{"DIRIGO_TOKEN": secret}); err != nil {
 		t.Errorf("the right token: %v", err)
 	}
-	for header, status := range map[string]int{"Bearer " + token: 200, "bearer " + token: 200, "Basic " + token: 401, token: 401, "": 401} {
+	for header, status := range map[string]int{"Bearer " + secret: 200, "bearer " + secret: 200, "Basic " + secret: 401, secret: 401, "": 401} {
 		for _, path := range []string{"/v1/timeouts", "/v1/changes", "/no/such/thing"} { // who may not ask learns nothing
 			req, err := http.NewRequest("GET", address+path, nil)
 			if err != nil {
@@ -218,26 +218,26 @@ func TestTokenAndCertificateAreNeededBoth(t *testing.T) {
 	ours := newAuthority(t, t.TempDir(), "ours")
 	cert, key := ours.issue("director", time.Now().Add(time.Hour), false)
 	good, goodKey := ours.issue("admin", time.Now().Add(time.Hour), false)
-	_, address := remoteAPI(t, conf.API{TokenFile: tokenFile(t, token, 0o600), ClientCA: ours.file, Cert: cert, Key: key})
-	both := map[string]string{"DIRIGO_CA": ours.file, "DIRIGO_CERT": good, "DIRIGO_KEY": goodKey, "DIRIGO_TOKEN": token}
+	_, address := remoteAPI(t, conf.API{TokenFile: tokenFile(t, secret, 0o600), ClientCA: ours.file, Cert: cert, Key: key})
+	both := map[string]string{"DIRIGO_CA": ours.file, "DIRIGO_CERT": good, "DIRIGO_KEY": goodKey, "DIRIGO_TOKEN": secret}
 	if err := ask(t, address, both); err != nil {
 		t.Errorf("both: %v", err)
 	}
 	wantError(t, "no token", ask(t, address, map[string]string{"DIRIGO_CA": ours.file, "DIRIGO_CERT": good, "DIRIGO_KEY": goodKey}), "token")
-	wantError(t, "no certificate", ask(t, address, map[string]string{"DIRIGO_CA": ours.file, "DIRIGO_TOKEN": token}), "certificate required")
+	wantError(t, "no certificate", ask(t, address, map[string]string{"DIRIGO_CA": ours.file, "DIRIGO_TOKEN": secret}), "certificate required")
 
 	cert, key = ours.issue("expired", time.Now().Add(-time.Hour), false)
-	_, address = remoteAPI(t, conf.API{TokenFile: tokenFile(t, token, 0o600), Cert: cert, Key: key})
+	_, address = remoteAPI(t, conf.API{TokenFile: tokenFile(t, secret, 0o600), Cert: cert, Key: key})
 	wantError(t, "the director's expired certificate", ask(t, address, both), "expired")
 }
 
 func TestAccessFilesAreChecked(t *testing.T) {
 	ours := newAuthority(t, t.TempDir(), "ours")
 	cert, key := ours.issue("director", time.Now().Add(time.Hour), false)
-	good := tokenFile(t, token, 0o600)
+	good := tokenFile(t, secret, 0o600)
 	for want, cfg := range map[string]conf.API{
 		"everybody could command the director":               {},
-		"every user of this host may use":                    {TokenFile: tokenFile(t, token, 0o644)},
+		"every user of this host may use":                    {TokenFile: tokenFile(t, secret, 0o644)},
 		"does not hold one word of at least 16":              {TokenFile: tokenFile(t, "short\n", 0o600)},
 		"api.token_file: stat /no/such/file: no such file":   {TokenFile: "/no/such/file"},
 		"api.client_ca: open /no/such/file":                  {ClientCA: "/no/such/file", Cert: cert, Key: key},
@@ -260,7 +260,7 @@ func TestClientRefusesToShowTheTokenInClear(t *testing.T) {
 		"http://192.0.2.1:9443": "would be shown to the network", "http://example.org": "would be shown to the network",
 		"https://192.0.2.1:9443/v1": "write it like", "https://": "write it like",
 	} {
-		wantError(t, address, ask(t, address, map[string]string{"DIRIGO_TOKEN": token}), words)
+		wantError(t, address, ask(t, address, map[string]string{"DIRIGO_TOKEN": secret}), words)
 	}
 }
 
