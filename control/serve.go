@@ -8,7 +8,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"time"
 
 	"github.com/dirigo-lb/dirigo/control/api"
 )
@@ -20,6 +19,9 @@ func (d *Director) routes() *http.ServeMux {
 	d.serveStatus(mux)
 	d.serveState(mux)
 	d.serveConns(mux)
+	d.serveMetrics(mux)
+	d.serveSettings(mux)
+	d.serveLists(mux)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusNotFound, fmt.Errorf("%s %s: there is no such thing in /v1", r.Method, r.URL.Path))
 	})
@@ -28,23 +30,7 @@ func (d *Director) routes() *http.ServeMux {
 
 // serve answers requests on the control socket until ctx ends.
 func (d *Director) serve(ctx context.Context, l net.Listener) error {
-	srv := &http.Server{Handler: d.routes(), ReadHeaderTimeout: 5 * time.Second, BaseContext: func(net.Listener) context.Context { return ctx }}
-	ended := make(chan struct{})
-	stop := context.AfterFunc(ctx, func() {
-		defer close(ended)
-		// Answers under way read what is taken down next.
-		patience, cancel := context.WithTimeout(context.Background(), time.Second)
-		defer cancel()
-		if srv.Shutdown(patience) != nil {
-			srv.Close()
-		}
-	})
-	defer stop()
-	if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("control socket: %w", err)
-	}
-	<-ended
-	return nil
+	return d.serveOn(ctx, l, "control socket", d.routes())
 }
 
 // reply answers with v as JSON.

@@ -3,6 +3,7 @@ package dataplane_test
 import (
 	"bytes"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -94,6 +95,9 @@ func newRigRate(tb testing.TB, workers, icmpRate int) *rig {
 		w := p.NewWorker(dq)
 		w.Observe(func(f *packet.Frame, v dataplane.Verdict, r dataplane.Reason, tr *dataplane.Trace) {
 			g.v, g.r, g.trace = v, r, *tr
+			if !slices.Contains(r.Verdicts(), v) {
+				tb.Errorf("a frame ended with %v %v; the reason has %v only", v, r, r.Verdicts())
+			}
 		})
 		g.workers, g.queues = append(g.workers, w), append(g.queues, qs)
 	}

@@ -34,6 +34,7 @@ func root() *cobra.Command {
 	cmd.AddCommand(ipvsadmCommand())
 	cmd.AddCommand(realserverCommand())
 	cmd.AddCommand(demoCommand())
+	cmd.AddCommand(sysctlCommand())
 	return cmd
 }
 
@@ -43,5 +44,5 @@ func controlFlag(cmd *cobra.Command) *string {
 	if path == "" {
 		path = conf.DefaultControl
 	}
-	return cmd.Flags().String("control", path, "control socket of the director (environment: DIRIGO_CONTROL)")
+	return cmd.Flags().String("control", path, "control socket of the director, or its address like https://192.0.2.1:9443 (environment: DIRIGO_CONTROL; there DIRIGO_TOKEN, DIRIGO_CA, DIRIGO_CERT, DIRIGO_KEY)")
 }
