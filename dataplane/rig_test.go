@@ -92,11 +92,9 @@ func newRigRate(tb testing.TB, workers, icmpRate int) *rig {
 			qs, dq = append(qs, q), append(dq, q)
 		}
 		w := p.NewWorker(dq)
-		w.Observe(func(f *packet.Frame, v dataplane.Verdict, r dataplane.Reason, tr *dataplane.Trace) {
-			g.v, g.r, g.trace = v, r, *tr
-		})
 		g.workers, g.queues = append(g.workers, w), append(g.queues, qs)
 	}
+	p.Watch(&dataplane.Watcher{Told: func(e *dataplane.Event) { g.v, g.r, g.trace = e.Verdict, e.Reason, *e.Trace.Clone() }})
 	p.Publish()
 	return g
 }

@@ -136,9 +136,7 @@ func newDirector(r *recording) (*director, error) {
 	d.env = env
 	d.plane.SetEnvironment(env)
 	d.worker = d.plane.NewWorker([]dataplane.Queue{d.queues[0], d.queues[1], d.queues[2]})
-	d.worker.Observe(func(f *packet.Frame, v dataplane.Verdict, why dataplane.Reason, tr *dataplane.Trace) {
-		d.lastV, d.lastR = v, why
-	})
+	d.plane.Watch(&dataplane.Watcher{Told: func(e *dataplane.Event) { d.lastV, d.lastR = e.Verdict, e.Reason }})
 	d.sysctl = conf.Default().Sysctl
 	d.plane.SetSysctl(d.sysctl)
 	d.estimate = d.now + dataplane.EstimatePeriod
