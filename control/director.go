@@ -47,6 +47,7 @@ type Director struct {
 	socket  net.Listener
 	lock    net.Listener // says that a director of this name runs here
 	faults  faults
+	streams streams
 	own     string // the TUN the director made for itself; "" for none
 
 	mu        sync.Mutex // guards what follows: there is one writer at a time

@@ -19,6 +19,7 @@ func (d *Director) routes() *http.ServeMux {
 	d.serveStatus(mux)
 	d.serveState(mux)
 	d.serveConns(mux)
+	d.serveTrace(mux)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusNotFound, fmt.Errorf("%s %s: there is no such thing in /v1", r.Method, r.URL.Path))
 	})

@@ -1,6 +1,10 @@
 package dataplane
 
-import "github.com/dirigo-lb/dirigo/packet"
+import (
+	"slices"
+
+	"github.com/dirigo-lb/dirigo/packet"
+)
 
 // Verdict says what became of a frame.
 type Verdict uint8
@@ -103,4 +107,16 @@ var badReason = [...]Reason{
 	packet.Short: Short, packet.NotIP: NotIP, packet.ARP: Neighbor, packet.BadVersion: BadVersion,
 	packet.BadHeaderLen: BadHeaderLen, packet.BadLength: BadLength, packet.BadIPChecksum: BadIPChecksum,
 	packet.ShortTransport: ShortTransport, packet.BadTransport: BadTransport,
+}
+
+// ParseReason finds a reason by its word.
+func ParseReason(s string) (Reason, bool) {
+	i := slices.Index(reasonNames[:], s)
+	return Reason(max(i, 0)), i >= 0
+}
+
+// ParseVerdict finds a verdict by its word.
+func ParseVerdict(s string) (Verdict, bool) {
+	i := slices.Index(verdictNames[:], s)
+	return Verdict(max(i, 0)), i >= 0
 }

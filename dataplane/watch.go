@@ -162,3 +162,11 @@ func (w *Worker) hopOf(e *Event) packet.Addr {
 		return rt.via
 	}
 }
+
+// Watchers is how many there are. Safe for concurrent use.
+func (p *Plane) Watchers() int {
+	if list := p.watchers.Load(); list != nil {
+		return len(*list)
+	}
+	return 0
+}

@@ -33,6 +33,7 @@ func root() *cobra.Command {
 	cmd.AddCommand(runCommand(), checkCommand(), replayCommand(), importCommand(), reloadCommand(), guardCommand(), versionCommand())
 	cmd.AddCommand(ipvsadmCommand())
 	cmd.AddCommand(realserverCommand())
+	cmd.AddCommand(traceCommand(), captureCommand())
 	cmd.AddCommand(demoCommand())
 	return cmd
 }
