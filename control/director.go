@@ -48,6 +48,7 @@ type Director struct {
 	lock    net.Listener // says that a director of this name runs here
 	faults  faults
 	streams streams
+	drains  drains
 	own     string // the TUN the director made for itself; "" for none
 
 	mu        sync.Mutex // guards what follows: there is one writer at a time
