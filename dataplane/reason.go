@@ -120,3 +120,6 @@ func ParseVerdict(s string) (Verdict, bool) {
 	i := slices.Index(verdictNames[:], s)
 	return Verdict(max(i, 0)), i >= 0
 }
+
+// Drops reports whether frames that end for this reason are dropped.
+func (r Reason) Drops() bool { return r >= Short && r < Reasons }

@@ -37,7 +37,7 @@ func root() *cobra.Command {
 	cmd.AddCommand(runCommand(), checkCommand(), replayCommand(), importCommand(), reloadCommand(), guardCommand(), versionCommand())
 	cmd.AddCommand(ipvsadmCommand())
 	cmd.AddCommand(realserverCommand())
-	cmd.AddCommand(traceCommand(), captureCommand(), drainCommand(), undrainCommand())
+	cmd.AddCommand(traceCommand(), captureCommand(), drainCommand(), undrainCommand(), statusCommand(), connsCommand(), topCommand())
 	cmd.AddCommand(demoCommand())
 	return cmd
 }
