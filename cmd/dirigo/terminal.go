@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"strings"
 	"unicode/utf8"
@@ -64,12 +65,8 @@ func (t *terminal) size() (w, h int) {
 // cursor there, so what is erased is erased before.
 func (t *terminal) draw(lines []string) error {
 	var b strings.Builder
-	b.WriteString("\x1b[H")
 	for i, l := range lines {
-		if i > 0 {
-			b.WriteString("\r\n")
-		}
-		b.WriteString("\x1b[K" + l)
+		fmt.Fprintf(&b, "\x1b[%d;1H\x1b[K%s", i+1, l)
 	}
 	_, err := t.out.WriteString(b.String())
 	return err

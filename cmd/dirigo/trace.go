@@ -75,7 +75,7 @@ func brokenOff(err error) error {
 func journeyText(j *api.Journey) string {
 	var b strings.Builder
 	stage := func(name, format string, args ...any) {
-		fmt.Fprintf(&b, "  %-9s", name)
+		fmt.Fprintf(&b, "  %-10s", name)
 		fmt.Fprintf(&b, format+"\n", args...)
 	}
 	fmt.Fprintf(&b, "%s in by %s, worker %d: %s %s\n", j.Time.Local().Format(clock), j.Port, j.Worker, j.Verdict, j.Reason)
@@ -109,6 +109,9 @@ func journeyText(j *api.Journey) string {
 		switch {
 		case s.Packet == nil:
 			to = ", which asks for a link address"
+			if j.NextHop.IsValid() {
+				to = fmt.Sprintf(", which asks for the link address of %v", j.NextHop)
+			}
 		case s.To != "" && i == 0 && j.NextHop.IsValid():
 			to = fmt.Sprintf(", next hop %v at %s", j.NextHop, s.To)
 		case s.To != "":

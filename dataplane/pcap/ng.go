@@ -3,6 +3,7 @@ package pcap
 import (
 	"encoding/binary"
 	"io"
+	"slices"
 	"time"
 )
 
@@ -24,9 +25,17 @@ const (
 // writer cannot. Each call writes whole blocks at once, so that what there is of the
 // capture can be read at any time. The blocks are those of draft-ietf-opsawg-pcapng.
 type Commented struct {
-	w   io.Writer
-	buf []byte
+	w    io.Writer
+	buf  []byte
+	bare []bool // by port: its frames are put behind an Ethernet header
 }
+
+// libpcap reads no capture of several link types. So if any port has Ethernet, packets of
+// those that have not are put behind a header of zeros, and the interface says so.
+const (
+	etherLen = 14
+	bareText = "IP packets, here behind an Ethernet header of zeros"
+)
 
 // Block types and options.
 const (
@@ -35,12 +44,13 @@ const (
 	ngStatistics = 5
 	ngPacket     = 6
 
-	optComment    = 1
-	optUserAppl   = 4 // of a section
-	optName       = 2 // of an interface
-	optResolution = 9 // of an interface
-	optFlags      = 2 // of a packet
-	optOSDrop     = 7 // of statistics
+	optComment     = 1
+	optUserAppl    = 4 // of a section
+	optName        = 2 // of an interface
+	optDescription = 3 // of an interface
+	optResolution  = 9 // of an interface
+	optFlags       = 2 // of a packet
+	optOSDrop      = 7 // of statistics
 )
 
 // NewCommented begins a capture.
@@ -55,16 +65,21 @@ func NewCommented(w io.Writer, ports []Port, snaplen int) (*Commented, error) {
 		c.option(optUserAppl, []byte("dirigo"))
 		c.option(0, nil)
 	})
+	ether := slices.ContainsFunc(ports, func(p Port) bool { return p.L2 })
 	for _, p := range ports {
+		c.bare = append(c.bare, ether && !p.L2)
 		c.block(ngInterface, func() {
 			link := uint16(101) // LINKTYPE_RAW
-			if p.L2 {
+			if ether {
 				link = 1 // LINKTYPE_ETHERNET
 			}
 			c.u16(link)
 			c.u16(0)
-			c.u32(uint32(snaplen))
+			c.u32(uint32(snaplen + etherLen))
 			c.option(optName, []byte(p.Name))
+			if ether && !p.L2 {
+				c.option(optDescription, []byte(bareText))
+			}
 			c.option(optResolution, []byte{9}) // nanoseconds
 			c.option(0, nil)
 		})
@@ -74,6 +89,9 @@ func NewCommented(w io.Writer, ports []Port, snaplen int) (*Commented, error) {
 
 // Write adds a frame of which data is there and length bytes there were.
 func (c *Commented) Write(t time.Time, port int, d Direction, data []byte, length int, comment string) error {
+	if c.bare[port] {
+		data, length = append(bareHeader(data), data...), length+etherLen
+	}
 	c.block(ngPacket, func() {
 		c.u32(uint32(port))
 		c.time(t)
@@ -85,6 +103,15 @@ func (c *Commented) Write(t time.Time, port int, d Direction, data []byte, lengt
 		c.option(0, nil)
 	})
 	return c.flush()
+}
+
+// bareHeader is the header of zeros for an IP packet, with its type.
+func bareHeader(ip []byte) []byte {
+	h := make([]byte, etherLen, etherLen+len(ip))
+	if h[12], h[13] = 0x08, 0x00; len(ip) > 0 && ip[0]>>4 == 6 {
+		h[12], h[13] = 0x86, 0xdd
+	}
+	return h
 }
 
 // Dropped adds how many frames are missing from the capture.
