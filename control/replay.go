@@ -232,10 +232,10 @@ func (r *replay) build(s *scan) error {
 			qs, mine = append(qs, q), append(mine, q)
 		}
 		w := r.plane.NewWorker(qs)
-		w.Observe(r.observe)
 		r.workers, r.queues = append(r.workers, w), append(r.queues, mine)
 	}
 	d.workers = r.workers
+	r.plane.Watch(&dataplane.Watcher{Told: r.told})
 	for _, svc := range r.cfg.Services {
 		if err := d.addService(svc); err != nil {
 			return err
@@ -253,9 +253,8 @@ func (r *replay) emit(port int, b []byte) {
 	}
 }
 
-func (r *replay) observe(f *packet.Frame, v dataplane.Verdict, why dataplane.Reason, tr *dataplane.Trace) {
-	t := *tr
-	r.current.Verdict, r.current.Reason, r.current.Trace, r.current.Out = v, why, &t, f.Flow
+func (r *replay) told(e *dataplane.Event) {
+	r.current.Verdict, r.current.Reason, r.current.Trace, r.current.Out = e.Verdict, e.Reason, e.Trace.Clone(), e.Frame.Flow
 }
 
 // frame replays one frame at its time.

@@ -49,7 +49,7 @@ func TestLoadCountsBatches(t *testing.T) {
 func TestLoadTimes(t *testing.T) {
 	for i, d := range append(dataplane.LoadTimes[:], time.Second) {
 		g := newRig(t, 1)
-		g.workers[0].Observe(func(*packet.Frame, dataplane.Verdict, dataplane.Reason, *dataplane.Trace) { g.now += d })
+		g.plane.Watch(&dataplane.Watcher{Told: func(*dataplane.Event) { g.now += d }})
 		g.queues[0][1].Put(tcp(client, 1000, packet.SYN).Frame(), packet.Vnet{})
 		if _, _, err := g.workers[0].Turn(); err != nil {
 			t.Fatal(err)

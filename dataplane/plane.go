@@ -33,6 +33,7 @@ type Plane struct {
 	ipID      uint16 // shared by the workers of a replay
 	workers   []*Worker
 	stats     stats
+	watchers  atomic.Pointer[[]*Watcher] // nil: none
 
 	mu       sync.Mutex // guards what follows
 	env      Environment

@@ -1,6 +1,10 @@
 package dataplane
 
-import "github.com/dirigo-lb/dirigo/packet"
+import (
+	"slices"
+
+	"github.com/dirigo-lb/dirigo/packet"
+)
 
 // Verdict says what became of a frame.
 type Verdict uint8
@@ -104,3 +108,18 @@ var badReason = [...]Reason{
 	packet.BadHeaderLen: BadHeaderLen, packet.BadLength: BadLength, packet.BadIPChecksum: BadIPChecksum,
 	packet.ShortTransport: ShortTransport, packet.BadTransport: BadTransport,
 }
+
+// ParseReason finds a reason by its word.
+func ParseReason(s string) (Reason, bool) {
+	i := slices.Index(reasonNames[:], s)
+	return Reason(max(i, 0)), i >= 0
+}
+
+// ParseVerdict finds a verdict by its word.
+func ParseVerdict(s string) (Verdict, bool) {
+	i := slices.Index(verdictNames[:], s)
+	return Verdict(max(i, 0)), i >= 0
+}
+
+// Drops reports whether frames that end for this reason are dropped.
+func (r Reason) Drops() bool { return r >= Short && r < Reasons }

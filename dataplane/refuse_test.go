@@ -79,7 +79,6 @@ func (g *rig) withHost(vipThere bool) {
 		qs, dq = append(qs, q), append(dq, q)
 	}
 	w := g.plane.NewWorker(dq)
-	w.Observe(func(f *packet.Frame, v dataplane.Verdict, r dataplane.Reason, tr *dataplane.Trace) { g.v, g.r = v, r })
 	g.workers, g.queues = []*dataplane.Worker{w}, [][]*pcap.Queue{qs}
 	g.plane.SetEnvironment(g.env)
 	g.plane.Publish()

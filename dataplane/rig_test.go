@@ -93,14 +93,14 @@ func newRigRate(tb testing.TB, workers, icmpRate int) *rig {
 			qs, dq = append(qs, q), append(dq, q)
 		}
 		w := p.NewWorker(dq)
-		w.Observe(func(f *packet.Frame, v dataplane.Verdict, r dataplane.Reason, tr *dataplane.Trace) {
-			g.v, g.r, g.trace = v, r, *tr
-			if !slices.Contains(r.Verdicts(), v) {
-				tb.Errorf("a frame ended with %v %v; the reason has %v only", v, r, r.Verdicts())
-			}
-		})
 		g.workers, g.queues = append(g.workers, w), append(g.queues, qs)
 	}
+	p.Watch(&dataplane.Watcher{Told: func(e *dataplane.Event) {
+		g.v, g.r, g.trace = e.Verdict, e.Reason, *e.Trace.Clone()
+		if !slices.Contains(e.Reason.Verdicts(), e.Verdict) {
+			tb.Errorf("a frame ended with %v %v; the reason has %v only", e.Verdict, e.Reason, e.Reason.Verdicts())
+		}
+	}})
 	p.Publish()
 	return g
 }

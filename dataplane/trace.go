@@ -6,10 +6,6 @@ import (
 	"github.com/dirigo-lb/dirigo/packet"
 )
 
-// An Observer is told of every frame's end: the journey of replay and trace. tr is valid
-// during the call; f has been processed and may have been rewritten.
-type Observer func(f *packet.Frame, v Verdict, r Reason, tr *Trace)
-
 // Trace is what the stages noted about one frame.
 type Trace struct {
 	Flow      packet.Flow // as it came in
@@ -24,97 +20,110 @@ type Trace struct {
 	mtu   int    // what was too small
 	asked string // the scheduler that had no server
 
-	refused bool // answered in the place of the host that has the address
+	of      *Service // of the connection's server
+	refused bool     // answered in the place of the host that has the address
 }
 
-// Observe makes o be told of every frame of this worker; nil ends it. Not for a running
-// worker.
-func (w *Worker) Observe(o Observer) { w.observer = o }
+// Clone is a trace that outlives the event.
+func (t *Trace) Clone() *Trace {
+	c := *t
+	if t.Conn != nil {
+		conn := *t.Conn
+		c.Conn = &conn
+	}
+	return &c
+}
 
-func (w *Worker) observe(f *packet.Frame) {
-	w.trace = Trace{}
-	v, r := w.process(f)
-	w.count.reasons[r]++
-	w.observer(f, v, r, &w.trace)
+// Of is the service that the packet belongs to: the one that was asked for a server, or
+// its connection's; nil for none.
+func (t *Trace) Of() *Service {
+	if t.Service != nil {
+		return t.Service
+	}
+	return t.of
 }
 
 func (w *Worker) explainFlow(f *packet.Frame) {
-	if w.observer != nil {
-		w.trace.Flow, w.trace.ttl = f.Flow, f.TTL
+	if w.sight.on {
+		w.sight.trace.Flow, w.sight.trace.ttl = f.Flow, f.TTL
 	}
 }
 
 func (w *Worker) explainService(r *serviceRules) {
-	if w.observer != nil {
-		w.trace.Service = r.service
+	if w.sight.on {
+		w.sight.trace.Service = r.service
 	}
 }
 
 func (w *Worker) explainPick(by string) {
-	if w.observer != nil && w.trace.Scheduler == "" {
-		w.trace.Scheduler = by
+	if w.sight.on && w.sight.trace.Scheduler == "" {
+		w.sight.trace.Scheduler = by
 	}
 }
 
 func (w *Worker) explainConn(c *conntrack.Conn) {
-	if w.observer != nil {
-		conn := w.plane.connOf(c, w.tick)
-		w.trace.Conn = &conn
+	if w.sight.on {
+		s := &w.sight
+		s.conn = w.plane.connOf(c, w.tick)
+		s.trace.Conn = &s.conn
+		if server := w.serverOf(c); server != nil {
+			s.trace.of = server.service.Load()
+		}
 	}
 }
 
 // explainWhy notes which of the rules with one reason it is.
 func (w *Worker) explainWhy(y why) {
-	if w.observer != nil {
-		w.trace.why = y
+	if w.sight.on {
+		w.sight.trace.why = y
 	}
 }
 
 func (w *Worker) explainMTU(y why, mtu int) {
-	if w.observer != nil {
-		w.trace.why, w.trace.mtu = y, mtu
+	if w.sight.on {
+		w.sight.trace.why, w.sight.trace.mtu = y, mtu
 	}
 }
 
 func (w *Worker) explainRefused() {
-	if w.observer != nil {
-		w.trace.refused = true
+	if w.sight.on {
+		w.sight.trace.refused = true
 	}
 }
 
 func (w *Worker) explainEnded(sysctl string) {
-	if w.observer != nil {
-		w.trace.Ended = sysctl
+	if w.sight.on {
+		w.sight.trace.Ended = sysctl
 	}
 }
 
 // explainNoService notes the mark, if the packet has one.
 func (w *Worker) explainNoService(f *packet.Frame) {
-	if w.observer == nil {
+	if !w.sight.on {
 		return
 	}
-	if w.trace.mark = w.table.mark(f); w.trace.mark != 0 {
-		w.trace.why = whyMarked
+	if w.sight.trace.mark = w.table.mark(f); w.sight.trace.mark != 0 {
+		w.sight.trace.why = whyMarked
 	}
 }
 
 // explainNotOpening notes why a packet without a connection opens none.
 func (w *Worker) explainNotOpening(f *packet.Frame) {
 	switch {
-	case w.observer == nil:
+	case !w.sight.on:
 	case resets(f):
-		w.trace.why = whyReset
+		w.sight.trace.why = whyReset
 	case f.Flow.Proto == packet.SCTP:
-		w.trace.why = whyNoInit
+		w.sight.trace.why = whyNoInit
 	}
 }
 
 // explainNoServer notes why the scheduler had no server.
 func (w *Worker) explainNoServer(rules *serviceRules) {
-	if w.observer == nil {
+	if !w.sight.on {
 		return
 	}
-	w.trace.asked = rules.schedName
+	w.sight.trace.asked = rules.schedName
 	servers, quiesced, overloaded := 0, 0, 0
 	for _, s := range *w.plane.servers.Load() { // the service's own list is the writer's
 		if s == nil || s.service.Load() != rules.service || !s.Available.Load() {
@@ -129,17 +138,17 @@ func (w *Worker) explainNoServer(rules *serviceRules) {
 	}
 	switch {
 	case servers == 0:
-		w.trace.why = whyNoServers
+		w.sight.trace.why = whyNoServers
 	case rules.schedName == "none":
-		w.trace.why = whySchedulerNone
+		w.sight.trace.why = whySchedulerNone
 	case quiesced == servers:
-		w.trace.why = whyAllQuiesced
+		w.sight.trace.why = whyAllQuiesced
 	case quiesced+overloaded == servers:
-		w.trace.why = whyAllOverloaded
+		w.sight.trace.why = whyAllOverloaded
 	case rules.schedName == "sh" || rules.schedName == "dh" || rules.schedName == "mh":
-		w.trace.why = whyHashed
+		w.sight.trace.why = whyHashed
 	case rules.schedName == "ovf":
-		w.trace.why = whyAllAtWeight
+		w.sight.trace.why = whyAllAtWeight
 	}
 }
 

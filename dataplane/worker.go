@@ -54,8 +54,8 @@ type Worker struct {
 	stepped  time.Duration // when the neighbour cache was last stepped, worker 0 only
 	seen     atomic.Uint64 // generation of the table last used
 	ports    []PortCounters
-	observer Observer
-	trace    Trace
+	watchers *[]*Watcher // of the batch; nil: none
+	sight    sight
 	pollFDs  []int
 	load     Load
 	untimed  int // batches until one is timed
@@ -135,15 +135,10 @@ func (w *Worker) Turn() (frames, port int, err error) {
 		if rerr != nil && err == nil {
 			port, err = p, rerr
 		}
-		for i := range w.frames[:n] {
-			f := &w.frames[i]
-			f.Port = uint16(p)
-			if w.observer != nil {
-				w.observe(f)
-				continue
-			}
-			_, reason := w.process(f)
-			w.count.reasons[reason]++
+		if w.watchers == nil {
+			w.run(w.frames[:n], p)
+		} else {
+			w.watch(w.frames[:n], p)
 		}
 		if n > 0 {
 			w.ports[p].RxFrames += uint64(n)
@@ -163,11 +158,22 @@ func (w *Worker) Turn() (frames, port int, err error) {
 	return frames, port, err
 }
 
-// begin reads the clock and the table once for the batch, and expires this worker's
+// run processes a batch of port p.
+func (w *Worker) run(frames []packet.Frame, p int) {
+	for i := range frames {
+		f := &frames[i]
+		f.Port = uint16(p)
+		_, reason := w.process(f)
+		w.count.reasons[reason]++
+	}
+}
+
+// begin reads the clock, the table and who watches once for the batch, and expires this worker's
 // share of the connections.
 func (w *Worker) begin() {
 	w.table = w.plane.table.Load()
 	w.seen.Store(w.table.gen)
+	w.watchers = w.plane.watchers.Load()
 	w.now = w.plane.clock()
 	w.neighborGen = w.plane.neighbors.Generation()
 	if tick := conntrack.TickOf(w.now); tick != w.tick {

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 
@@ -17,6 +18,9 @@ var version = "0.1-dev"
 func main() {
 	if err := root().Execute(); err != nil {
 		fmt.Fprintf(os.Stderr, "dirigo: %v\n", err)
+		if e := (*exitError)(nil); errors.As(err, &e) {
+			os.Exit(e.status)
+		}
 		os.Exit(1)
 	}
 }
@@ -33,6 +37,7 @@ func root() *cobra.Command {
 	cmd.AddCommand(runCommand(), checkCommand(), replayCommand(), importCommand(), reloadCommand(), guardCommand(), versionCommand())
 	cmd.AddCommand(ipvsadmCommand())
 	cmd.AddCommand(realserverCommand())
+	cmd.AddCommand(traceCommand(), captureCommand(), drainCommand(), undrainCommand(), statusCommand(), connsCommand(), topCommand())
 	cmd.AddCommand(demoCommand())
 	cmd.AddCommand(sysctlCommand())
 	return cmd

@@ -137,9 +137,9 @@ func newDirector(r *recording) (*director, error) {
 	d.env = env
 	d.plane.SetEnvironment(env)
 	d.worker = d.plane.NewWorker([]dataplane.Queue{d.queues[0], d.queues[1], d.queues[2]})
-	d.worker.Observe(func(f *packet.Frame, v dataplane.Verdict, why dataplane.Reason, tr *dataplane.Trace) {
-		d.lastV, d.lastR, d.lastRule = v, why, tr.Rule(why)
-	})
+	d.plane.Watch(&dataplane.Watcher{Told: func(e *dataplane.Event) {
+		d.lastV, d.lastR, d.lastRule = e.Verdict, e.Reason, e.Trace.Rule(e.Reason)
+	}})
 	d.sysctl = conf.Default().Sysctl
 	d.plane.SetSysctl(d.sysctl)
 	d.estimate = d.now + dataplane.EstimatePeriod

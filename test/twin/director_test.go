@@ -91,9 +91,9 @@ func newDirector(tb testing.TB, n *network) *director {
 		}
 	}
 	d.worker = d.plane.NewWorker(queues)
-	d.worker.Observe(func(f *packet.Frame, v dataplane.Verdict, r dataplane.Reason, tr *dataplane.Trace) {
-		d.result.verdict, d.result.reason, d.result.conn = v, r, tr.Conn
-	})
+	d.plane.Watch(&dataplane.Watcher{Told: func(e *dataplane.Event) {
+		d.result.verdict, d.result.reason, d.result.conn = e.Verdict, e.Reason, e.Trace.Clone().Conn
+	}})
 	d.plane.Publish()
 	return d
 }
