@@ -31,8 +31,8 @@ func (p *Plane) Services() []ServiceStatus {
 	defer p.mu.Unlock()
 	p.stats.mu.Lock()
 	defer p.stats.mu.Unlock()
-	out := make([]ServiceStatus, 0, len(p.order))
-	for _, s := range p.order {
+	out := make([]ServiceStatus, 0, len(p.services))
+	for s := range p.order.all() {
 		st := ServiceStatus{Service: s.rules.Load().conf}
 		if f := p.stats.services[s.ID]; f != nil {
 			st.Figures = f.read()
@@ -59,17 +59,17 @@ func (p *Plane) Zero(k *conf.ServiceKey) error {
 	defer p.mu.Unlock()
 	p.stats.mu.Lock()
 	defer p.stats.mu.Unlock()
-	list := p.order
+	list := p.order.all()
 	if k != nil {
 		s := p.services[*k]
 		if s == nil {
 			return conf.ErrNoService
 		}
-		list = []*Service{s}
+		list = func(yield func(*Service) bool) { yield(s) }
 	} else {
 		p.stats.total.reset()
 	}
-	for _, s := range list {
+	for s := range list {
 		if f := p.stats.services[s.ID]; f != nil {
 			f.reset()
 		}
@@ -146,7 +146,7 @@ func (p *Plane) Timeouts() (tcp, fin, udp time.Duration) {
 func (p *Plane) Lingering() (list []conf.Service) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for _, s := range p.trash {
+	for _, s := range p.trash.all() {
 		if s.References() > 0 {
 			svc := s.service.Load()
 			c := svc.rules.Load().conf
@@ -166,4 +166,6 @@ func (p *Plane) Ports() []PortCounters {
 }
 
 // Serves reports whether the workers take an address for a virtual service's.
-func (p *Plane) Serves(a netip.Addr) bool { return p.table.Load().vips[packet.AddrFrom(a)] }
+func (p *Plane) Serves(a netip.Addr) bool {
+	return p.table.Load().vips.get(vipKey(packet.AddrFrom(a))) > 0
+}

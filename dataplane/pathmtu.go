@@ -55,7 +55,7 @@ func (w *Worker) tunnelTooBig(f *packet.Frame) (Verdict, Reason, bool) {
 	} else if mtu &= 0xffff; typ != packet.ICMPUnreachable || code != 4 { // RFC 1191 section 4
 		return 0, 0, false
 	}
-	t, known := w.table.tunnels[outer.flow.Dst]
+	t, known := w.table.tunnel(outer.flow.Dst)
 	v6 := outer.flow.Proto == packet.IPv6
 	if !known || t.Kind != encap.IPIP || !v6 && outer.flow.Proto != packet.IPIP {
 		return 0, 0, false
