@@ -30,7 +30,8 @@ func NewEditor(cfg *Config) *Editor {
 	services := e.cfg.Services
 	e.cfg.Services = nil
 	for i := range services {
-		e.insert(services[i].Key.canonical(), &services[i])
+		services[i].canonical()
+		e.insert(services[i].Key, &services[i])
 	}
 	return e
 }

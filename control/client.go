@@ -31,16 +31,21 @@ func NewClient(path string) *Client {
 // Get decodes the answer to GET path into v.
 func (c *Client) Get(path string, v any) error { return c.do(http.MethodGet, path, v) }
 
-// Reload makes the director read its file again and returns what it changed.
-func (c *Client) Reload() ([]string, error) {
+// Reload makes the director read its file again, and with discard give up what commands
+// changed.
+func (c *Client) Reload(discard bool) (ReloadResult, error) {
+	path := "/v1/reload"
+	if discard {
+		path += "?discard"
+	}
 	var r ReloadReply
-	if err := c.do(http.MethodPost, "/v1/reload", &r); err != nil {
-		return nil, err
+	if err := c.do(http.MethodPost, path, &r); err != nil {
+		return ReloadResult{}, err
 	}
 	if r.Error != "" {
-		return nil, errors.New(r.Error)
+		return ReloadResult{}, errors.New(r.Error)
 	}
-	return r.Changes, nil
+	return ReloadResult{Changes: r.Changes, Conflicts: r.Conflicts}, nil
 }
 
 // Stream copies the answer to GET path to w.

@@ -49,18 +49,14 @@ func (d *Director) serve(ctx context.Context, l net.Listener) error {
 	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, _ *http.Request) { reply(w, d.Status()) })
 	mux.HandleFunc("GET /v1/services", func(w http.ResponseWriter, _ *http.Request) { reply(w, d.Services()) })
 	mux.HandleFunc("GET /v1/connections", d.connections)
-	mux.HandleFunc("POST /v1/reload", func(w http.ResponseWriter, _ *http.Request) {
-		changes, err := d.Reload()
+	mux.HandleFunc("POST /v1/reload", func(w http.ResponseWriter, r *http.Request) {
+		result, err := d.Reload(r.URL.Query().Has("discard"))
 		if err != nil {
 			w.WriteHeader(http.StatusUnprocessableEntity)
 			reply(w, ReloadReply{Error: err.Error()})
 			return
 		}
-		r := ReloadReply{Changes: []string{}}
-		for _, c := range changes {
-			r.Changes = append(r.Changes, c.String())
-		}
-		reply(w, r)
+		reply(w, ReloadReply{Changes: append([]string{}, result.Changes...), Conflicts: result.Conflicts})
 	})
 	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, BaseContext: func(net.Listener) context.Context { return ctx }}
 	ended := make(chan struct{})
@@ -81,10 +77,12 @@ func (d *Director) serve(ctx context.Context, l net.Listener) error {
 	return nil
 }
 
-// ReloadReply answers POST /v1/reload: what was changed, or why nothing was.
+// ReloadReply answers POST /v1/reload, with ?discard to give up what commands changed: what
+// was changed and where commands had their way, or why nothing was changed.
 type ReloadReply struct {
-	Changes []string `json:"changes,omitempty"`
-	Error   string   `json:"error,omitempty"`
+	Changes   []string `json:"changes,omitempty"`
+	Conflicts []string `json:"conflicts,omitempty"`
+	Error     string   `json:"error,omitempty"`
 }
 
 func reply(w http.ResponseWriter, v any) {

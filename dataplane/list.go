@@ -157,6 +157,32 @@ func (p *Plane) Lingering() (list []conf.Service) {
 	return list
 }
 
+// Lingers reports whether a server was removed and still has connections. Safe for
+// concurrent use.
+func (p *Plane) Lingers(k conf.ServiceKey, id conf.ServerID) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s := p.trash.find(trashKey(k, &conf.Server{Addr: id.Addr, Port: id.Port}))
+	return s != nil && s.References() > 0
+}
+
+// Bound is how many live connections a server has, or with a nil id all of a service's.
+// Safe for concurrent use.
+func (p *Plane) Bound(k conf.ServiceKey, id *conf.ServerID) (n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	svc := p.services[k]
+	if svc == nil {
+		return 0
+	}
+	for _, s := range svc.servers {
+		if c := &s.rules.Load().conf; id == nil || c.ID() == *id {
+			n += int(s.Active.Load() + s.Inactive.Load())
+		}
+	}
+	return n
+}
+
 // Ports are the counters of each port so far, in the environment's order. Safe for
 // concurrent use.
 func (p *Plane) Ports() []PortCounters {

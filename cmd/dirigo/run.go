@@ -38,7 +38,7 @@ all or nothing. It needs root, or CAP_NET_RAW and CAP_NET_ADMIN.`,
 		}
 		opt := control.Options{Path: file, Version: version, Log: log}
 		if cmd.Flags().Changed("control") || os.Getenv("DIRIGO_CONTROL") != "" {
-			opt.Control, cfg.Director.Control = *socket, *socket
+			opt.Control = *socket
 		}
 		for _, w := range conf.Warnings(cfg) {
 			log.Warn("configuration", "file", file, "key", w.Key, "what", w.Msg)
