@@ -85,7 +85,7 @@ func (c *Cache) ChangeVIPs(changes []VIPChange) {
 	c.mu.Lock()
 	defer c.unlock()
 	var came []announcement
-	lost := false
+	lost := map[announcement]bool{} // as far as the two name one
 	for _, ch := range changes {
 		p := &c.ports[ch.Port]
 		if p.owns(ch.VIP) == ch.Own {
@@ -101,7 +101,7 @@ func (c *Cache) ChangeVIPs(changes []VIPChange) {
 			if c.owned[ch.VIP]--; c.owned[ch.VIP] == 0 {
 				delete(c.owned, ch.VIP)
 			}
-			lost = true
+			lost[announcement{port: ch.Port, vip: ch.VIP}] = true
 		}
 		for i := range c.ports {
 			if c.ports[i].addresses[ch.VIP] {
@@ -109,8 +109,8 @@ func (c *Cache) ChangeVIPs(changes []VIPChange) {
 			}
 		}
 	}
-	if lost {
-		c.announce.keep(func(a announcement) bool { return c.ports[a.port].owns(a.vip) })
+	if len(lost) > 0 {
+		c.announce.keep(func(a announcement) bool { return !lost[announcement{port: a.port, vip: a.vip}] })
 	}
 	came = slices.DeleteFunc(came, func(a announcement) bool { return !c.ports[a.port].owns(a.vip) })
 	c.announce.start(came, c.cfg.Announcements)

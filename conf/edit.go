@@ -265,7 +265,7 @@ func (c EditServer) apply(e *Editor) (Step, error) {
 	}
 	was := *place
 	*place = d
-	return Step{Change: EditServer{c.Key.canonical(), d, &was}, Server: was, undo: func() { *s.Server(d.ID()) = was }}, nil
+	return Step{Change: EditServer{c.Key.canonical(), d, &was}, Server: &was, undo: func() { *s.Server(d.ID()) = was }}, nil
 }
 
 func (c DelServer) apply(e *Editor) (Step, error) {
@@ -280,7 +280,7 @@ func (c DelServer) apply(e *Editor) (Step, error) {
 	}
 	was := s.Servers[i]
 	s.Servers = slices.Delete(s.Servers, i, i+1)
-	return Step{Change: DelServer{c.Key.canonical(), id}, Server: was, undo: func() { s.Servers = slices.Insert(s.Servers, i, was) }}, nil
+	return Step{Change: DelServer{c.Key.canonical(), id}, Server: &was, undo: func() { s.Servers = slices.Insert(s.Servers, i, was) }}, nil
 }
 
 // replace puts a new value in a place of the state.

@@ -9,7 +9,7 @@ import (
 type Step struct {
 	Change   Change    // in canonical form; an edit's Was is what it replaced
 	Services []Service // what DelService or Clear took away
-	Server   Server    // what DelServer took away or EditServer replaced
+	Server   *Server   // what DelServer took away or EditServer replaced
 	undo     func()
 }
 

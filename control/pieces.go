@@ -21,6 +21,9 @@ type effect struct {
 }
 
 func effectOf(steps []conf.Step) (e effect) {
+	if len(steps) > 100 {
+		e.came = make([]host.Piece, 0, len(steps)) // a restore: most of them come
+	}
 	for i := range steps {
 		s := &steps[i]
 		switch c := s.Change.(type) {
@@ -34,11 +37,11 @@ func effectOf(steps []conf.Step) (e effect) {
 		case conf.AddServer:
 			e.came = append(e.came, pieceOf(c.Key, &c.Server))
 		case conf.EditServer:
-			if was, is := pieceOf(c.Key, &s.Server), pieceOf(c.Key, &c.Server); was != is {
+			if was, is := pieceOf(c.Key, s.Server), pieceOf(c.Key, &c.Server); was != is {
 				e.came, e.gone = append(e.came, is), append(e.gone, was)
 			}
 		case conf.DelServer:
-			e.gone = append(e.gone, pieceOf(c.Key, &s.Server))
+			e.gone = append(e.gone, pieceOf(c.Key, s.Server))
 			e.removed = true
 		case conf.SetSysctl:
 			e.sysctl = true

@@ -19,7 +19,7 @@ import (
 )
 
 // bareDirector is a director without sockets, for its writer's side.
-func bareDirector(t *testing.T, cfg *conf.Config) *Director {
+func bareDirector(t testing.TB, cfg *conf.Config) *Director {
 	t.Helper()
 	start := time.Now()
 	p, err := dataplane.New(dataplane.Config{MaxConnections: 1000, Clock: func() time.Duration { return time.Since(start) + time.Hour }, Neighbors: arp.New(arp.Config{})})
