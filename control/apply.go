@@ -141,7 +141,7 @@ func (d *Director) addService(s conf.Service) error {
 
 // vipBatch is how many VIPs change at once: the neighbour cache's lock is one that workers
 // wait for.
-const vipBatch = 1000
+const vipBatch = 100
 
 // changeVIPs tells the neighbour cache which VIPs are the first of theirs or were the last.
 func (d *Director) changeVIPs(came, gone []host.Piece) {

@@ -141,7 +141,7 @@ func (g *Guard) replace() error {
 		if err := c.AddSet(set, nil); err != nil {
 			return fmt.Errorf("set %v: %w", id, err)
 		}
-		if err := change(c.SetAddElements, set, id, want[id]); err != nil {
+		if err := change(c.SetAddElements, set, id, without(want[id], nil)); err != nil {
 			return err
 		}
 	}
@@ -184,7 +184,7 @@ func (g *Guard) patch() error {
 	if err != nil {
 		return err
 	}
-	gone, added := content{}, content{}
+	gone, added := elements{}, elements{}
 	for _, id := range setsOf(g.want.classes) {
 		gone[id], added[id] = without(g.installed[id], want[id]), without(want[id], g.installed[id])
 	}
@@ -192,92 +192,6 @@ func (g *Guard) patch() error {
 		return err
 	}
 	g.installed = want
-	g.want.settle()
-	return nil
-}
-
-// send deletes and adds elements in one transaction. Its socket stays open: closing one
-// waits until the kernel has freed what was deleted, which takes milliseconds
-// (nft_rcv_nl_event).
-func (g *Guard) send(gone, added content) (err error) {
-	if g.conn == nil {
-		if g.conn, err = dial(nftables.AsLasting()); err != nil {
-			return err
-		}
-	}
-	c := g.conn
-	defer func() {
-		if err != nil { // there may be answers left in it
-			g.hangUp()
-		}
-	}()
-	for _, id := range setsOf(g.want.classes) {
-		set := id.set(g.table)
-		if err := errors.Join(change(c.SetDeleteElements, set, id, gone[id]), change(c.SetAddElements, set, id, added[id])); err != nil {
-			return err
-		}
-	}
-	return c.Flush()
-}
-
-func (g *Guard) hangUp() {
-	if g.conn != nil {
-		_ = g.conn.CloseLasting() // nothing is lost with it
-		g.conn = nil
-	}
-}
-
-// Change adds services and servers to the rules and takes others away; both count, as
-// several services may want the same frames kept. It costs what it changes, in one
-// transaction, or none where nothing does. After an error the rules are as before.
-func (g *Guard) Change(add, drop []Piece) error {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.want == nil {
-		return fmt.Errorf("change guard %s: not installed", g.table.Name)
-	}
-	g.countAll(add, drop)
-	err := g.follow()
-	if errors.Is(err, unix.ENOENT) { // gone meanwhile
-		err = g.install()
-	}
-	if err != nil {
-		g.countAll(drop, add)
-		return fmt.Errorf("change guard %s: %w", g.table.Name, err)
-	}
-	return nil
-}
-
-func (g *Guard) countAll(add, drop []Piece) {
-	for i := range add {
-		g.want.count(&add[i], 1)
-	}
-	for i := range drop {
-		g.want.count(&drop[i], -1)
-	}
-}
-
-// follow makes the sets follow what was counted.
-func (g *Guard) follow() error {
-	if g.installed == nil {
-		return g.install()
-	}
-	gone, added := g.want.difference(g.installed)
-	if len(gone) > 0 || len(added) > 0 {
-		if err := g.send(gone, added); err != nil {
-			return err
-		}
-	}
-	for id, keys := range gone {
-		for k := range keys {
-			delete(g.installed[id], k)
-		}
-	}
-	for id, keys := range added {
-		for k := range keys {
-			g.installed.put(id, k)
-		}
-	}
 	g.want.settle()
 	return nil
 }
@@ -361,7 +275,7 @@ func dropTable(c *nftables.Conn, t *nftables.Table) {
 }
 
 // change adds or deletes elements by messages of bounded size.
-func change(f func(*nftables.Set, []nftables.SetElement) error, set *nftables.Set, id setID, keys map[string]struct{}) error {
+func change(f func(*nftables.Set, []nftables.SetElement) error, set *nftables.Set, id setID, keys []string) error {
 	for _, chunk := range id.elements(keys) {
 		if err := f(set, chunk); err != nil {
 			return fmt.Errorf("set %v: %w", id, err)
@@ -370,11 +284,11 @@ func change(f func(*nftables.Set, []nftables.SetElement) error, set *nftables.Se
 	return nil
 }
 
-func without(a, b map[string]struct{}) map[string]struct{} {
-	out := make(map[string]struct{})
+// without lists what a has and b has not.
+func without(a, b map[string]struct{}) (out []string) {
 	for k := range a {
 		if _, ok := b[k]; !ok {
-			out[k] = struct{}{}
+			out = append(out, k)
 		}
 	}
 	return out

@@ -34,7 +34,7 @@ type tally struct {
 
 // touched is what may differ from the sets in the kernel.
 type touched struct {
-	exact map[element]struct{}
+	exact []element         // some of them twice
 	lines map[line][]string // with the elements it had
 	marks bool
 }
@@ -62,7 +62,7 @@ func newTally(marks []conf.Mark, ports []string) *tally {
 
 // settle forgets what was touched: the kernel has it.
 func (t *tally) settle() {
-	t.touched = touched{exact: map[element]struct{}{}, lines: map[line][]string{}}
+	t.touched = touched{lines: map[line][]string{}}
 }
 
 // paint judges the mark rules for these ports, and counts the servers of fwmark services
@@ -217,7 +217,7 @@ func (t *tally) put(id setID, key string, by int) {
 		m[key] = n + by
 	}
 	if n == 0 || n+by == 0 {
-		t.touched.exact[element{id, key}] = struct{}{}
+		t.touched.exact = append(t.touched.exact, element{id, key})
 	}
 }
 
@@ -273,18 +273,54 @@ func (t *tally) content() content {
 	return c
 }
 
-// difference says what of the touched is missing in the sets, and what is too much there.
-func (t *tally) difference(installed content) (gone, added content) {
-	gone, added = content{}, content{}
-	for e := range t.touched.exact {
+// elements are some of each set.
+type elements map[setID][]string
+
+func (e elements) put(id setID, key string) { e[id] = append(e[id], key) }
+
+// apply makes the sets hold the difference, or, with the two exchanged, not any more.
+func (c content) apply(gone, added elements) {
+	for id, keys := range gone {
+		for _, k := range keys {
+			delete(c[id], k)
+		}
+	}
+	for id, keys := range added {
+		for _, k := range keys {
+			c.put(id, k)
+		}
+	}
+}
+
+// difference makes the sets hold what of the touched is missing in them, and no more what
+// is too much there, and says what it did.
+func (t *tally) difference(installed content) (gone, added elements) {
+	gone, added = elements{}, elements{}
+	for _, e := range t.touched.exact {
 		_, is := installed[e.id][e.key]
 		switch want := t.exact[e.id][e.key] != 0; {
 		case want && !is:
 			added.put(e.id, e.key)
+			installed.put(e.id, e.key)
 		case is && !want:
 			gone.put(e.id, e.key)
+			delete(installed[e.id], e.key)
 		}
 	}
+	moreGone, moreAdded := t.rangeDifference(installed)
+	installed.apply(moreGone, moreAdded)
+	for id, keys := range moreGone {
+		gone[id] = append(gone[id], keys...)
+	}
+	for id, keys := range moreAdded {
+		added[id] = append(added[id], keys...)
+	}
+	return gone, added
+}
+
+// rangeDifference is that of the sets of ranges.
+func (t *tally) rangeDifference(installed content) (gone, added elements) {
+	gone, added = elements{}, elements{}
 	for l, was := range t.touched.lines {
 		is, id := t.rangesOf(l), setID{name: "replyrange", v6: l.v6}
 		for _, key := range was {
@@ -302,12 +338,7 @@ func (t *tally) difference(installed content) (gone, added content) {
 		want := t.markContent()
 		for id := range t.painted {
 			for _, id := range []setID{id, {"markfrag", id.v6, id.class}} {
-				for key := range without(installed[id], want[id]) {
-					gone.put(id, key)
-				}
-				for key := range without(want[id], installed[id]) {
-					added.put(id, key)
-				}
+				gone[id], added[id] = without(installed[id], want[id]), without(want[id], installed[id])
 			}
 		}
 	}

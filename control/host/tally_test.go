@@ -82,23 +82,30 @@ func TestDifferencesLeadToTheContentFromScratch(t *testing.T) {
 				installed = tl.content() // the sets are others: installed anew
 				tl.settle()
 			}
+			kernel := content{} // which refuses to delete what is not there
+			for id := range installed {
+				kernel[id] = maps.Clone(installed[id])
+			}
 			gone, added := tl.difference(installed)
 			tl.settle()
 			for id, keys := range gone {
-				for k := range keys {
-					if _, is := installed[id][k]; !is {
+				for _, k := range keys {
+					if _, is := kernel[id][k]; !is {
 						t.Fatalf("seed %d, step %d: %v: an element goes that was not there", seed, step, id)
 					}
-					delete(installed[id], k)
+					delete(kernel[id], k)
 				}
 			}
 			for id, keys := range added {
-				for k := range keys {
-					if _, is := installed[id][k]; is {
+				for _, k := range keys {
+					if _, is := kernel[id][k]; is {
 						t.Fatalf("seed %d, step %d: %v: an element comes that is there", seed, step, id)
 					}
-					installed.put(id, k)
+					kernel.put(id, k)
 				}
+			}
+			if !sameContent(kernel, installed) {
+				t.Fatalf("seed %d, step %d: the kernel has %v, not %v", seed, step, kernel, installed)
 			}
 			if want := scratch(marks, ports, here); !sameContent(installed, want) || !sameContent(tl.content(), want) {
 				t.Fatalf("seed %d, step %d:\ngot  %v\nwant %v", seed, step, installed, want)
