@@ -113,10 +113,12 @@ func TestForwardingGoesOnDuringABigChange(t *testing.T) {
 		late = len(turns)
 	}
 	t.Logf("%v for the change; %d turns: median %v, 99.9 %% %v, greatest %v", took, len(turns), turns[len(turns)/2], turns[len(turns)*999/1000], turns[len(turns)-1])
-	// The machine has other things to do: a few turns may have waited for a CPU.
-	if n := len(turns) - late; n > 3+len(turns)/1000 {
-		t.Errorf("%d of %d turns took more than 5 ms", n, len(turns))
+	// The bound is a ratio, as the machine has other things to do: a lock that is held for
+	// the change would hold up one turn as long.
+	if longest := turns[len(turns)-1]; longest > took/8 {
+		t.Errorf("a turn took %v of the %v of the change", longest, took)
 	}
+	t.Logf("%d of them took more than 5 ms", len(turns)-late)
 }
 
 func BenchmarkChangeOnTopOf(b *testing.B) {
