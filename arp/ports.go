@@ -85,7 +85,11 @@ func (c *Cache) ChangeVIPs(changes []VIPChange) {
 	c.mu.Lock()
 	defer c.unlock()
 	var came []announcement
-	lost := map[announcement]bool{} // as far as the two name one
+	type place struct {
+		port int
+		vip  packet.Addr
+	}
+	lost := map[place]bool{}
 	for _, ch := range changes {
 		p := &c.ports[ch.Port]
 		if p.owns(ch.VIP) == ch.Own {
@@ -101,7 +105,7 @@ func (c *Cache) ChangeVIPs(changes []VIPChange) {
 			if c.owned[ch.VIP]--; c.owned[ch.VIP] == 0 {
 				delete(c.owned, ch.VIP)
 			}
-			lost[announcement{port: ch.Port, vip: ch.VIP}] = true
+			lost[place{ch.Port, ch.VIP}] = true
 		}
 		for i := range c.ports {
 			if c.ports[i].addresses[ch.VIP] {
@@ -110,7 +114,7 @@ func (c *Cache) ChangeVIPs(changes []VIPChange) {
 		}
 	}
 	if len(lost) > 0 {
-		c.announce.keep(func(a announcement) bool { return !lost[announcement{port: a.port, vip: a.vip}] })
+		c.announce.keep(func(a announcement) bool { return !lost[place{a.port, a.vip}] })
 	}
 	came = slices.DeleteFunc(came, func(a announcement) bool { return !c.ports[a.port].owns(a.vip) })
 	c.announce.start(came, c.cfg.Announcements)

@@ -22,7 +22,7 @@ import (
 func bareDirector(t testing.TB, cfg *conf.Config) *Director {
 	t.Helper()
 	start := time.Now()
-	p, err := dataplane.New(dataplane.Config{MaxConnections: 1000, Clock: func() time.Duration { return time.Since(start) + time.Hour }, Neighbors: arp.New(arp.Config{})})
+	p, err := dataplane.New(dataplane.Config{MaxConnections: 1000, Clock: func() time.Duration { return time.Since(start) + time.Hour }, Neighbors: arp.New(arp.Config{Announcements: -1})})
 	if err != nil {
 		t.Fatal(err)
 	}
