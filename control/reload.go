@@ -55,11 +55,9 @@ func (d *Director) take(next *conf.Config, discard bool) (r ReloadResult, err er
 	if err != nil {
 		return r, err
 	}
-	errs, err := d.change(changes, true)
-	if err != nil {
+	if _, err := d.change(changes, true); err != nil {
 		return r, err
 	}
-	_ = errs // all nil
 	d.file = next.Clone()
 	for _, c := range changes {
 		r.Changes = append(r.Changes, c.String())
