@@ -92,6 +92,7 @@ type Cache struct {
 	mu       sync.Mutex
 	cfg      Config
 	ports    []port
+	owned    map[packet.Addr]int // how many ports have a VIP
 	table    table
 	queues   queues
 	ready    []Out // frames freed by SetStatic, for the next Step

@@ -1,8 +1,10 @@
 package arp
 
 import (
+	"cmp"
 	"encoding/binary"
 	"net/netip"
+	"slices"
 
 	"github.com/dirigo-lb/dirigo/packet"
 )
@@ -26,9 +28,10 @@ type PortConfig struct {
 // port is a PortConfig compiled.
 type port struct {
 	mac       packet.MAC
-	sources   []source
-	order     []packet.Addr // VIPs as configured, for announcements in that order
-	vips      map[packet.Addr]bool
+	prefixes  []netip.Prefix         // the own addresses
+	sources   []source               // those that are no VIP of any port
+	vips      map[packet.Addr]uint64 // with the turn at which each came: they are announced in that order
+	turn      uint64
 	addresses map[packet.Addr]bool
 	answer    bool // for addresses too
 }
@@ -44,19 +47,17 @@ type source struct {
 // the others are not announced again. Neighbours of a port that is gone, or has
 // another MAC and so is another port, are forgotten, except static ones.
 func (c *Cache) SetPorts(configs []PortConfig) {
+	ports, owned := make([]port, len(configs)), make(map[packet.Addr]int)
+	for i := range configs {
+		ports[i] = compile(&configs[i], owned)
+	}
+	for i := range ports {
+		ports[i].findSources(owned)
+	}
 	c.mu.Lock()
 	defer c.unlock()
-	owned := make(map[packet.Addr]bool)
-	for _, cfg := range configs {
-		for _, vip := range cfg.VIPs {
-			owned[vip] = true
-		}
-	}
 	old := c.ports
-	c.ports = make([]port, len(configs))
-	for i := range configs {
-		c.ports[i] = compile(&configs[i], owned)
-	}
+	c.ports, c.owned = ports, owned
 	kept := func(i int) bool {
 		return i >= 0 && i < min(len(old), len(c.ports)) && old[i].mac == c.ports[i].mac
 	}
@@ -65,34 +66,98 @@ func (c *Cache) SetPorts(configs []PortConfig) {
 			c.forget(ref(i))
 		}
 	}
-	c.announce.keep(func(a announcement) bool { return kept(a.port) && c.ports[a.port].vips[a.vip] })
+	c.announce.keep(func(a announcement) bool { return kept(a.port) && c.ports[a.port].owns(a.vip) })
 	c.announce.start(c.vips(func(i int, vip packet.Addr) bool {
-		return !kept(i) || !old[i].vips[vip]
+		return !kept(i) || !old[i].owns(vip)
 	}), c.cfg.Announcements)
 }
 
-func compile(cfg *PortConfig, owned map[packet.Addr]bool) port {
+// VIPChange says that a port owns an address from now on, or that it does no more.
+type VIPChange struct {
+	Port int
+	VIP  packet.Addr
+	Own  bool
+}
+
+// ChangeVIPs is SetPorts for a few VIPs of ports that stay as they are; it costs what it
+// changes. New VIPs are announced from the next Step on.
+func (c *Cache) ChangeVIPs(changes []VIPChange) {
+	c.mu.Lock()
+	defer c.unlock()
+	var came []announcement
+	type place struct {
+		port int
+		vip  packet.Addr
+	}
+	lost := map[place]bool{}
+	for _, ch := range changes {
+		p := &c.ports[ch.Port]
+		if p.owns(ch.VIP) == ch.Own {
+			continue
+		}
+		if ch.Own {
+			p.own(ch.VIP, c.owned)
+			if p.mac != (packet.MAC{}) {
+				came = append(came, announcement{port: ch.Port, vip: ch.VIP})
+			}
+		} else {
+			delete(p.vips, ch.VIP)
+			if c.owned[ch.VIP]--; c.owned[ch.VIP] == 0 {
+				delete(c.owned, ch.VIP)
+			}
+			lost[place{ch.Port, ch.VIP}] = true
+		}
+		for i := range c.ports {
+			if c.ports[i].addresses[ch.VIP] {
+				c.ports[i].findSources(c.owned)
+			}
+		}
+	}
+	if len(lost) > 0 {
+		c.announce.keep(func(a announcement) bool { return !lost[place{a.port, a.vip}] })
+	}
+	came = slices.DeleteFunc(came, func(a announcement) bool { return !c.ports[a.port].owns(a.vip) })
+	c.announce.start(came, c.cfg.Announcements)
+}
+
+// compile counts in owned which VIPs the ports have.
+func compile(cfg *PortConfig, owned map[packet.Addr]int) port {
 	p := port{
 		mac:       cfg.MAC,
-		vips:      make(map[packet.Addr]bool, len(cfg.VIPs)),
+		vips:      make(map[packet.Addr]uint64, len(cfg.VIPs)),
 		addresses: make(map[packet.Addr]bool, len(cfg.Addresses)),
 		answer:    cfg.AnswerAddresses,
 	}
 	for _, vip := range cfg.VIPs {
-		if !p.vips[vip] {
-			p.vips[vip] = true
-			p.order = append(p.order, vip)
+		if !p.owns(vip) {
+			p.own(vip, owned)
 		}
 	}
 	for _, prefix := range cfg.Addresses {
-		if addr := packet.AddrFrom(prefix.Addr()); prefix.IsValid() {
-			p.addresses[addr] = true
-			if !owned[addr] {
-				p.sources = append(p.sources, source{addr, prefix.Bits()})
-			}
+		if prefix.IsValid() {
+			p.prefixes = append(p.prefixes, prefix)
+			p.addresses[packet.AddrFrom(prefix.Addr())] = true
 		}
 	}
 	return p
+}
+
+func (p *port) own(vip packet.Addr, owned map[packet.Addr]int) {
+	p.turn++
+	p.vips[vip] = p.turn
+	owned[vip]++
+}
+
+func (p *port) owns(vip packet.Addr) bool { return p.vips[vip] != 0 }
+
+// findSources takes the own addresses that no port has as a VIP.
+func (p *port) findSources(owned map[packet.Addr]int) {
+	p.sources = nil
+	for _, prefix := range p.prefixes {
+		if addr := packet.AddrFrom(prefix.Addr()); owned[addr] == 0 {
+			p.sources = append(p.sources, source{addr, prefix.Bits()})
+		}
+	}
 }
 
 // port returns port i, or nil when there is none or it has no Ethernet.
@@ -103,17 +168,20 @@ func (c *Cache) port(i int) *port {
 	return &c.ports[i]
 }
 
-// vips lists the VIPs of all Ethernet ports that which accepts, in configured order.
+// vips lists the VIPs of all Ethernet ports that which accepts, in the order they came.
 func (c *Cache) vips(which func(port int, vip packet.Addr) bool) (all []announcement) {
 	for i := range c.ports {
-		if c.port(i) == nil {
+		p := c.port(i)
+		if p == nil {
 			continue
 		}
-		for _, vip := range c.ports[i].order {
+		first := len(all)
+		for vip := range p.vips {
 			if which(i, vip) {
 				all = append(all, announcement{port: i, vip: vip})
 			}
 		}
+		slices.SortFunc(all[first:], func(a, b announcement) int { return cmp.Compare(p.vips[a.vip], p.vips[b.vip]) })
 	}
 	return all
 }
@@ -121,7 +189,7 @@ func (c *Cache) vips(which func(port int, vip packet.Addr) bool) (all []announce
 // answersFor reports whether queries for addr are ours to answer on this port, as
 // with arp_ignore=1.
 func (p *port) answersFor(addr packet.Addr) bool {
-	return p.vips[addr] || p.answer && p.addresses[addr]
+	return p.owns(addr) || p.answer && p.addresses[addr]
 }
 
 // isSource reports whether source can have given addr, so that an answer to a query of
@@ -168,7 +236,7 @@ func (p *port) source(target packet.Addr) (best packet.Addr, ok bool) {
 // mayAsk reports whether addr can be a neighbour's: a unicast address, not one of the
 // port's own, nor a broadcast address of its subnets.
 func (p *port) mayAsk(addr packet.Addr) bool {
-	if !isUnicast(addr) || p.vips[addr] || p.addresses[addr] {
+	if !isUnicast(addr) || p.owns(addr) || p.addresses[addr] {
 		return false
 	}
 	for _, s := range p.sources {

@@ -15,7 +15,7 @@ type Change interface {
 	// Restart reports whether a running director can take it only by restarting.
 	Restart() bool
 
-	apply(*Editor) error
+	apply(*Editor) (Step, error)
 }
 
 // AddService adds a service with its servers: ipvsadm -A, with -a for each server.

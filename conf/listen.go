@@ -161,14 +161,12 @@ func (SetAPI) Restart() bool { return true }
 func (c SetMetrics) String() string { return "set metrics: " + edits(c.Was.pairs(), c.Metrics.pairs()) }
 func (c SetAPI) String() string     { return "set api: " + edits(c.Was.pairs(), c.API.pairs()) }
 
-func (c SetMetrics) apply(e *Editor) error {
-	e.cfg.Metrics = c.Metrics
-	return nil
+func (c SetMetrics) apply(e *Editor) (Step, error) {
+	return replace(&e.cfg.Metrics, c.Metrics, SetMetrics{c.Metrics, e.cfg.Metrics})
 }
 
-func (c SetAPI) apply(e *Editor) error {
-	e.cfg.API = c.API
-	return nil
+func (c SetAPI) apply(e *Editor) (Step, error) {
+	return replace(&e.cfg.API, c.API, SetAPI{c.API, e.cfg.API})
 }
 
 // diffListeners are the changes of the listeners.

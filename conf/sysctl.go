@@ -136,6 +136,14 @@ func (t *setting) put(s *Sysctl, n int) {
 	}
 }
 
+// copy takes the value of another state.
+func (t *setting) copy(to, from *Sysctl) {
+	t.put(to, t.get(from))
+	if t.pair {
+		to.idle[t.store+1] = from.idle[t.store+1]
+	}
+}
+
 // text is the value as /proc/sys shows it.
 func (t *setting) text(s *Sysctl) string {
 	if t.pair {

@@ -40,17 +40,21 @@ func (p *problems) validate(cfg *Config) {
 	p.checkRoutes(cfg)
 	p.checkNeighbors(cfg)
 	p.checkConntrack(&cfg.Conntrack)
+	p.checkSysctl(&cfg.Sysctl)
+	p.checkMarks(cfg)
+	p.checkServices(cfg)
+}
+
+func (p *problems) checkSysctl(s *Sysctl) {
 	for i := range settings {
 		t := &settings[i]
 		switch lo, hi := t.bounds(); {
 		case t.seconds != nil:
-			p.seconds(join("sysctl", t.name), *t.seconds(&cfg.Sysctl), lo, hi)
+			p.seconds(join("sysctl", t.name), *t.seconds(s), lo, hi)
 		case t.number != nil:
-			p.between(join("sysctl", t.name), *t.number(&cfg.Sysctl), lo, hi)
+			p.between(join("sysctl", t.name), *t.number(s), lo, hi)
 		}
 	}
-	p.checkMarks(cfg)
-	p.checkServices(cfg)
 }
 
 func (p *problems) checkConntrack(c *Conntrack) {

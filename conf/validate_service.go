@@ -51,9 +51,7 @@ func (p *problems) checkService(path string, s *Service, owners map[netip.Addr]s
 	p.checkName(path, s.Name)
 	p.checkKey(path, s, owners)
 	p.checkScheduler(path, s)
-	if s.Scheduler == "mh" && len(s.Servers) > mhSlots {
-		p.add(join(path, "scheduler"), "\"mh\" spreads at most %d servers, and there are %d; choose another scheduler", mhSlots, len(s.Servers))
-	}
+	p.checkRoom(path, s)
 	if s.SchedFlags&^(SchedFlag1|SchedFlag2|SchedFlag3) != 0 {
 		p.add(join(path, "flags"), "has bits %#x; there are three flags, bits 0x7", s.SchedFlags)
 	}
@@ -72,6 +70,13 @@ func (p *problems) checkService(path string, s *Service, owners map[netip.Addr]s
 		} else {
 			names[d.Name] = i
 		}
+	}
+}
+
+// checkRoom notes more servers than the scheduler has room for.
+func (p *problems) checkRoom(path string, s *Service) {
+	if s.Scheduler == "mh" && len(s.Servers) > mhSlots {
+		p.add(join(path, "scheduler"), "\"mh\" spreads at most %d servers, and there are %d; choose another scheduler", mhSlots, len(s.Servers))
 	}
 }
 

@@ -3,100 +3,88 @@ package control
 import (
 	"errors"
 	"fmt"
-	"strings"
-	"time"
+	"slices"
 
+	"github.com/dirigo-lb/dirigo/arp"
 	"github.com/dirigo-lb/dirigo/conf"
+	"github.com/dirigo-lb/dirigo/control/host"
+	"github.com/dirigo-lb/dirigo/packet"
 )
 
-// Reload reads the configuration file again and takes it over as a whole, or says what
-// is wrong and changes nothing. It returns the changes made.
-func (d *Director) Reload() ([]conf.Change, error) {
-	next, err := conf.Load(d.opt.Path)
-	var changes []conf.Change
-	if err == nil {
-		if d.opt.Control != "" {
-			next.Director.Control = d.opt.Control
-		}
-		changes, err = d.take(next)
+// carryOut makes what the steps of the desired state say true: one new table for the
+// workers, one change of the guard, one of the neighbour cache, whose cost is that of the
+// steps. The host is kept off what comes before it comes, and let back after what goes has
+// gone. After an error everything is as it was, but for the desired state.
+func (d *Director) carryOut(steps []conf.Step) error {
+	e := effectOf(steps)
+	if err := d.guardBefore(&e); err != nil {
+		return fmt.Errorf("guard: %w", err)
 	}
-	d.mu.Lock()
-	d.reloadErr, d.reloaded = err, time.Now()
-	if err == nil {
-		d.outside.reloadedOK = d.reloaded
-	}
-	d.mu.Unlock()
-	if err != nil {
-		d.log.Error("reload refused", "file", d.opt.Path, "err", err)
-		return nil, err
-	}
-	for _, c := range changes {
-		d.log.Info("reload", "change", c.String())
-	}
-	d.log.Info("reload done", "file", d.opt.Path, "changes", len(changes))
-	return changes, nil
-}
-
-// take makes next the desired state.
-func (d *Director) take(next *conf.Config) ([]conf.Change, error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.closed {
-		return nil, errors.New("nothing was changed: the director is stopping")
-	}
-	if d.own != "" && d.cfg.Director.HostPort == d.own {
-		d.ownPort(next)
-	}
-	changes := conf.Diff(d.cfg, next)
-	var restart []string
-	for _, c := range changes {
-		if c.Restart() {
-			restart = append(restart, c.String())
+	for i := range steps {
+		if err := d.do(steps[i].Change, &steps[i]); err != nil {
+			// Judged before, so this is a fault of the program. Go back to what was.
+			d.state.Undo(0)
+			err = errors.Join(fmt.Errorf("%v: %w", steps[i].Change, err), d.resync())
+			d.plane.Publish()
+			d.updateHost()
+			return err
 		}
 	}
-	if len(restart) > 0 {
-		return nil, fmt.Errorf("nothing was changed: a restart is needed to %s", strings.Join(restart, "; to "))
-	}
-	next.Ports = d.cfg.Ports // the same, and in the order they were opened in
-	// The host is kept off what comes before it comes, and let back after what goes has gone.
-	both := *next
-	both.Services = append(append([]conf.Service(nil), next.Services...), d.cfg.Services...)
-	both.Marks = append(append([]conf.Mark(nil), next.Marks...), d.cfg.Marks...)
-	if d.guard != nil {
-		if err := d.guard.Update(d.guardRules(&both)); err != nil {
-			return nil, fmt.Errorf("nothing was changed: guard: %w", err)
-		}
-	}
-	for i, c := range changes {
-		if err := d.do(c); err != nil {
-			// Validated before, so this is a fault of the program. Go back to what was.
-			return nil, errors.Join(fmt.Errorf("nothing was changed: %v: %w", c, err), d.undo(changes[:i]))
-		}
-	}
-	d.cfg = next
-	d.configure(next)
-	d.publish(next)
-	d.updateHost(next)
-	return changes, nil
-}
-
-// undo makes the changes that lead from the present state, with those already made, back
-// to it.
-func (d *Director) undo(made []conf.Change) error {
-	applied, err := conf.Apply(d.cfg, made)
-	if err != nil {
-		return fmt.Errorf("going back: %w", err)
-	}
-	for _, c := range conf.Diff(applied, d.cfg) {
-		err = errors.Join(err, d.do(c))
+	d.cfg = d.inForce()
+	d.configure(&e)
+	if e.routes {
+		d.plane.SetEnvironment(d.environment(d.cfg))
 	}
 	d.plane.Publish()
-	return err
+	if e.removed || e.sysctl {
+		d.plane.ExpireOrphans()
+	}
+	if e.routes || e.marks { // rare: these bear on everything
+		d.publishTable(d.cfg, d.state.Snapshot().Services)
+		d.updateHost()
+		return nil
+	}
+	d.changeVIPs(e.came, e.gone)
+	if e.neighbors {
+		d.setStatic(d.cfg)
+	}
+	others := d.countLocal(e.came, 1)
+	d.letGo(e.gone)
+	if others {
+		d.updateLocal()
+	}
+	return nil
+}
+
+// guardBefore keeps the host off what comes.
+func (d *Director) guardBefore(e *effect) error {
+	switch {
+	case d.guard == nil:
+		return nil
+	case e.marks: // until they are all there, by the old marks and the new ones
+		r := d.guardRules()
+		for i := range e.gone {
+			r.Services = append(r.Services, serviceOf(&e.gone[i]))
+		}
+		r.Marks = slices.Concat(d.state.Settings().Marks, d.cfg.Marks)
+		return d.guard.Update(r)
+	case len(e.came) > 0:
+		return d.guard.Change(e.came, nil)
+	}
+	return nil
+}
+
+func serviceOf(p *host.Piece) conf.Service {
+	s := conf.Service{Key: p.Key}
+	if p.OfServer {
+		s.Servers = []conf.Server{p.Server}
+	}
+	return s
 }
 
 // do makes one change in the data plane. What is not about services follows from the
 // new state as a whole.
-func (d *Director) do(c conf.Change) error {
+func (d *Director) do(c conf.Change, step *conf.Step) error {
 	switch c := c.(type) {
 	case conf.AddService:
 		return d.addService(c.Service)
@@ -105,8 +93,8 @@ func (d *Director) do(c conf.Change) error {
 	case conf.DelService:
 		return d.plane.DeleteService(c.Key)
 	case conf.Clear:
-		for _, s := range d.plane.Services() {
-			if err := d.plane.DeleteService(s.Key); err != nil {
+		for i := range step.Services {
+			if err := d.plane.DeleteService(step.Services[i].Key); err != nil {
 				return err
 			}
 		}
@@ -118,6 +106,24 @@ func (d *Director) do(c conf.Change) error {
 		return d.plane.DeleteServer(c.Key, conf.Server{Addr: c.Server.Addr, Port: c.Server.Port})
 	}
 	return nil
+}
+
+// resync makes the data plane's services those of the desired state.
+func (d *Director) resync() (err error) {
+	is := conf.Default()
+	for _, s := range d.plane.Services() {
+		svc := s.Service
+		for _, srv := range slices.Backward(s.Servers) {
+			svc.Servers = append(svc.Servers, srv.Server)
+		}
+		is.Services = append(is.Services, svc)
+	}
+	want := conf.Default()
+	want.Services = d.state.Snapshot().Services
+	for _, c := range conf.Diff(is, want) {
+		err = errors.Join(err, d.do(c, &conf.Step{}))
+	}
+	return err
 }
 
 // addService adds a service and its servers, oldest first, as ipvsadm -A and -a would.
@@ -133,10 +139,42 @@ func (d *Director) addService(s conf.Service) error {
 	return nil
 }
 
-// updateHost brings guard and policy rules in line with cfg.
-func (d *Director) updateHost(cfg *conf.Config) {
+// vipBatch is how many VIPs change at once: the neighbour cache's lock is one that workers
+// wait for.
+const vipBatch = 100
+
+// changeVIPs tells the neighbour cache which VIPs are the first of theirs or were the last.
+func (d *Director) changeVIPs(came, gone []host.Piece) {
+	var changes []arp.VIPChange
+	count := func(pieces []host.Piece, by int) {
+		for i := range pieces {
+			a := pieces[i].Key.Addr
+			if pieces[i].OfServer || !a.IsValid() {
+				continue
+			}
+			was := d.vips[a]
+			if d.vips[a] = was + by; was+by == 0 {
+				delete(d.vips, a)
+			}
+			if was == 0 || was+by == 0 {
+				for _, port := range vipPorts(&d.env, a) {
+					changes = append(changes, arp.VIPChange{Port: port, VIP: packet.AddrFrom(a), Own: by > 0})
+				}
+			}
+		}
+	}
+	count(came, 1)
+	count(gone, -1)
+	for chunk := range slices.Chunk(changes, vipBatch) {
+		d.plane.Neighbors().ChangeVIPs(chunk)
+	}
+}
+
+// updateHost brings guard and policy rules in line with the whole state.
+func (d *Director) updateHost() {
+	d.linger = d.lingering()
 	if d.guard != nil {
-		rules := d.guardRules(cfg)
+		rules := d.guardRules()
 		if err := d.guard.Update(rules); err != nil {
 			d.log.Warn("guard was lost and is put up again", "err", err)
 			if err := d.guard.Install(d.guarded, rules); err != nil {
@@ -145,8 +183,7 @@ func (d *Director) updateHost(cfg *conf.Config) {
 		}
 	}
 	if d.local != nil {
-		if err := d.local.Update(d.localServers(cfg)); err != nil {
-			d.log.Error("policy rules for local servers", "err", err)
-		}
+		d.recountLocal()
+		d.updateLocal()
 	}
 }

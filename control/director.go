@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"runtime"
 	"slices"
@@ -52,21 +53,29 @@ type Director struct {
 	drains  drains
 	own     string // the TUN the director made for itself; "" for none
 
-	mu        sync.Mutex // guards what follows: there is one writer at a time
-	cfg       *conf.Config
+	mu        sync.Mutex   // guards what follows: there is one writer at a time
+	state     *conf.Editor // the desired state, in the file's words
+	file      *conf.Config // the file as last loaded or saved
+	cfg       *conf.Config // the settings in force: see inForce
 	view      host.View
+	env       dataplane.Environment // as last published
+	vips      map[netip.Addr]int    // how many services have an address
+	locals    map[host.Server]int   // how many services have a server on the host
+	linger    map[host.Piece]bool   // of removed servers, which guard and policy rules still count
 	reloadErr error
 	reloaded  time.Time
-	lingering int // removed servers that the guard still covers
 	closed    bool
 }
 
 // New opens the ports of cfg and installs what the host needs; nothing passes before
 // Run. After an error nothing of it is left.
 func New(cfg *conf.Config, opt Options) (d *Director, err error) {
-	mine := *cfg
-	cfg = &mine
-	d = &Director{opt: opt, log: opt.Log, started: time.Now(), cfg: cfg}
+	d = &Director{opt: opt, log: opt.Log, started: time.Now(), state: conf.NewEditor(cfg), file: cfg.Clone(), linger: map[host.Piece]bool{}}
+	mine := *d.state.Settings()
+	if opt.Control != "" {
+		mine.Director.Control = opt.Control
+	}
+	cfg, d.cfg = &mine, &mine
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, d.Close())
@@ -107,8 +116,9 @@ func New(cfg *conf.Config, opt Options) (d *Director, err error) {
 	if d.view, err = host.Read(d.portNames(conf.AFPacket)); err != nil {
 		return d, fmt.Errorf("read the host's routes: %w", err)
 	}
-	d.configure(cfg)
-	for _, s := range cfg.Services {
+	d.configureAll(cfg)
+	services := d.state.Snapshot().Services
+	for _, s := range services {
 		if err = d.addService(s); err != nil {
 			return d, err
 		}
@@ -116,7 +126,7 @@ func New(cfg *conf.Config, opt Options) (d *Director, err error) {
 	if err = d.installHost(cfg); err != nil {
 		return d, err
 	}
-	d.publish(cfg)
+	d.publish(cfg, services)
 	return d, nil
 }
 
@@ -191,13 +201,14 @@ func (d *Director) installHost(cfg *conf.Config) error {
 	}
 	if len(d.guarded) > 0 {
 		d.guard = host.NewGuard(cfg.Director.Name)
-		if err := d.guard.Install(d.guarded, d.guardRules(cfg)); err != nil {
+		if err := d.guard.Install(d.guarded, d.guardRules()); err != nil {
 			return fmt.Errorf("guard: %w", err)
 		}
 	}
 	if name := d.hostPort(cfg); name != "" {
 		d.local = host.NewLocal(cfg.Director.Name, name)
-		if err := d.local.Install(d.localServers(cfg)); err != nil {
+		d.recountLocal()
+		if err := d.local.Install(d.localServers()); err != nil {
 			return err
 		}
 	}
@@ -211,16 +222,6 @@ func (d *Director) hostPort(cfg *conf.Config) string {
 		return tuns[0]
 	}
 	return cfg.Director.HostPort
-}
-
-// guardRules are the frames to keep from the host: those of the desired state, and
-// answers of removed servers while they have connections.
-func (d *Director) guardRules(cfg *conf.Config) host.Rules {
-	r := host.Rules{Services: slices.Clone(cfg.Services), Marks: cfg.Marks}
-	linger := d.plane.Lingering()
-	d.lingering = len(linger)
-	r.Services = append(r.Services, linger...)
-	return r
 }
 
 // Run serves until ctx ends, then takes everything down. Whatever comes by reload makes
@@ -242,7 +243,7 @@ func (d *Director) Run(ctx context.Context, reload <-chan os.Signal) error {
 	if d.cfg.Director.FollowRoutes {
 		g.Go(func() error { return d.follow(ctx) })
 	}
-	d.log.Info("director runs", "workers", len(d.workers), "ports", len(d.links), "services", len(d.cfg.Services), "control", d.cfg.Director.Control)
+	d.log.Info("director runs", "workers", len(d.workers), "ports", len(d.links), "services", d.state.Len(), "control", d.cfg.Director.Control)
 	err := g.Wait()
 	d.log.Info("director stops")
 	return errors.Join(err, d.Close())
@@ -331,14 +332,17 @@ func (d *Director) housekeep(ctx context.Context, reload <-chan os.Signal) error
 		case <-ctx.Done():
 			return nil
 		case <-reload:
-			_, _ = d.Reload() // it has logged what came of it
+			_, _ = d.Reload(false) // it has logged what came of it
 		case <-estimate.C:
 			d.plane.Estimate()
 		case <-second.C:
 			d.plane.Housekeep()
 			d.mu.Lock()
-			if d.guard != nil && (len(d.plane.Lingering()) != d.lingering || d.guardLost()) {
-				d.updateHost(d.cfg)
+			switch {
+			case d.guard != nil && d.guardLost():
+				d.updateHost()
+			case d.guard != nil || d.local != nil:
+				d.settleLingering()
 			}
 			d.mu.Unlock()
 		}

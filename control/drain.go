@@ -62,8 +62,7 @@ func (d *Director) places(server, service string) ([]place, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	var list []place
-	for i := range d.cfg.Services {
-		svc := &d.cfg.Services[i]
+	for svc := range d.state.Services() {
 		if only != nil && svc.Key != *only {
 			continue
 		}

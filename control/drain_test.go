@@ -142,7 +142,8 @@ func TestDrainEndsByWeight(t *testing.T) {
 	if err := k.client.Post("/v1/drain", api.DrainRequest{Server: "one"}, nil); err != nil {
 		t.Fatal(err)
 	}
-	key, s := k.cfg.Services[0].Key, api.ServerOf(&k.cfg.Services[0].Servers[0])
+	running := k.Running()
+	key, s := running.Services[0].Key, api.ServerOf(&running.Services[0].Servers[0])
 	s.Weight = 2
 	if err := k.client.Post("/v1/changes", api.Changes{Changes: []api.Change{{Op: api.OpEditServer, Key: &key, Server: &s}}}, nil); err != nil {
 		t.Fatal(err)

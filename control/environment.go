@@ -103,53 +103,88 @@ func (d *Director) hostLink(name string) *host.LinkInfo {
 	return nil
 }
 
-// configure gives the data plane everything of cfg but its services.
-func (d *Director) configure(cfg *conf.Config) {
+// configureAll gives the data plane all settings.
+func (d *Director) configureAll(cfg *conf.Config) {
 	d.plane.SetSysctl(cfg.Sysctl)
 	d.plane.SetTimeouts(cfg.Conntrack.TCP, cfg.Conntrack.TCPFin, cfg.Conntrack.UDP)
 	d.plane.SetMarks(cfg.Marks)
 }
 
-// publish compiles environment and services into the table the workers use, and tells
-// the neighbour cache what the director owns.
-func (d *Director) publish(cfg *conf.Config) {
-	d.publishTable(cfg)
+// configure gives the data plane the settings that have changed.
+func (d *Director) configure(e *effect) {
+	if e.sysctl {
+		d.plane.SetSysctl(d.cfg.Sysctl)
+	}
+	if e.timeouts {
+		d.plane.SetTimeouts(d.cfg.Conntrack.TCP, d.cfg.Conntrack.TCPFin, d.cfg.Conntrack.UDP)
+	}
+	if e.marks {
+		d.plane.SetMarks(d.cfg.Marks)
+	}
+}
+
+// publish gives the workers a table of the whole state, and ends the connections of
+// removed servers where they have to.
+func (d *Director) publish(cfg *conf.Config, services []conf.Service) {
+	d.publishTable(cfg, services)
 	d.plane.ExpireOrphans()
 }
 
 // publishTable is publish without an end for the connections of removed servers, which
-// the kernel lets come a tick later.
-func (d *Director) publishTable(cfg *conf.Config) {
-	env := d.environment(cfg)
-	d.plane.SetEnvironment(env)
+// the kernel lets come a tick later. It tells the neighbour cache what the director owns.
+func (d *Director) publishTable(cfg *conf.Config, services []conf.Service) {
+	d.env = d.environment(cfg)
+	d.plane.SetEnvironment(d.env)
 	d.plane.Publish()
 
-	ports := make([]arp.PortConfig, len(env.Ports))
-	for i, p := range env.Ports {
+	ports := make([]arp.PortConfig, len(d.env.Ports))
+	for i, p := range d.env.Ports {
 		if p.L2 {
 			ports[i] = arp.PortConfig{MAC: p.MAC, Addresses: p.Addresses, AnswerAddresses: len(cfg.Ports[i].Addresses) > 0 && d.foreign(cfg.Ports[i].Addresses)}
 		}
 	}
-	for _, vip := range vips(cfg) {
-		onLink := false
-		for i, p := range env.Ports {
-			if p.L2 && slices.ContainsFunc(p.Addresses, func(a netip.Prefix) bool { return a.Contains(vip) }) {
-				ports[i].VIPs = append(ports[i].VIPs, packet.AddrFrom(vip))
-				onLink = true
-			}
+	d.vips = map[netip.Addr]int{}
+	for i := range services {
+		vip := services[i].Key.Addr
+		if !vip.IsValid() {
+			continue
 		}
-		for i, p := range env.Ports {
-			if p.L2 && !onLink { // routed to us, or a port without addresses
-				ports[i].VIPs = append(ports[i].VIPs, packet.AddrFrom(vip))
-			}
+		if d.vips[vip]++; d.vips[vip] > 1 {
+			continue
+		}
+		for _, port := range vipPorts(&d.env, vip) {
+			ports[port].VIPs = append(ports[port].VIPs, packet.AddrFrom(vip))
 		}
 	}
 	d.plane.Neighbors().SetPorts(ports)
+	d.setStatic(cfg)
+}
 
+// vipPorts are the ports that answer for a VIP: those on whose subnet it is, else all, as
+// it is routed to us, or the ports have no addresses.
+func vipPorts(env *dataplane.Environment, vip netip.Addr) (on []int) {
+	var all []int
+	for i, p := range env.Ports {
+		if !p.L2 {
+			continue
+		}
+		all = append(all, i)
+		if slices.ContainsFunc(p.Addresses, func(a netip.Prefix) bool { return a.Contains(vip) }) {
+			on = append(on, i)
+		}
+	}
+	if on == nil {
+		return all
+	}
+	return on
+}
+
+// setStatic gives the neighbour cache the static neighbours.
+func (d *Director) setStatic(cfg *conf.Config) {
 	var static []arp.Static
 	for _, n := range cfg.Neighbors {
-		for i := range env.Ports {
-			if n.Port == env.Ports[i].Name || n.Port == "" && env.Ports[i].L2 {
+		for i := range d.env.Ports {
+			if n.Port == d.env.Ports[i].Name || n.Port == "" && d.env.Ports[i].L2 {
 				static = append(static, arp.Static{Port: i, Addr: packet.AddrFrom(n.Address), MAC: packet.MAC(n.MAC)})
 			}
 		}
@@ -163,24 +198,12 @@ func (d *Director) foreign(ps []netip.Prefix) bool {
 	return !slices.ContainsFunc(ps, func(p netip.Prefix) bool { return slices.Contains(d.view.Local, p.Addr()) })
 }
 
-// vips are the addresses of all services, each once, in order.
-func vips(cfg *conf.Config) (list []netip.Addr) {
-	seen := map[netip.Addr]bool{}
-	for _, s := range cfg.Services {
-		if a := s.Key.Addr; a.IsValid() && !seen[a] {
-			seen[a] = true
-			list = append(list, a)
-		}
-	}
-	return list
-}
-
 // routesChanged takes over a new view of the host.
 func (d *Director) routesChanged(v host.View) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.view = v
-	d.publish(d.cfg)
-	d.updateHost(d.cfg)
+	d.publish(d.cfg, d.state.Snapshot().Services)
+	d.updateHost()
 	d.log.Info("routes taken over from the host", "routes", len(v.Routes), "addresses", len(v.Local))
 }

@@ -60,13 +60,24 @@ func (b *atRest) change(cmd *ipvsadm.Command) error {
 			b.d.plane.SetTimeouts(t.TCP, t.TCPFin, t.UDP)
 			return nil
 		}
-		return b.d.do(c)
+		return b.d.do(c, b.clearing(c))
 	}
 	if cmd.Op == ipvsadm.OpZero {
 		b.d.handOver()
 		return b.d.plane.Zero(keyOf(cmd))
 	}
 	return noDaemons(cmd)
+}
+
+// clearing is what a Clear has to take away.
+func (b *atRest) clearing(c conf.Change) *conf.Step {
+	var step conf.Step
+	if _, ok := c.(conf.Clear); ok {
+		for _, s := range b.d.plane.Services() {
+			step.Services = append(step.Services, s.Service)
+		}
+	}
+	return &step
 }
 
 // noDaemons is the refusal of a command about connection sync.

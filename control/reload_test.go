@@ -19,14 +19,14 @@ import (
 )
 
 // bareDirector is a director without sockets, for its writer's side.
-func bareDirector(t *testing.T, cfg *conf.Config) *Director {
+func bareDirector(t testing.TB, cfg *conf.Config) *Director {
 	t.Helper()
 	start := time.Now()
-	p, err := dataplane.New(dataplane.Config{MaxConnections: 1000, Clock: func() time.Duration { return time.Since(start) + time.Hour }, Neighbors: arp.New(arp.Config{})})
+	p, err := dataplane.New(dataplane.Config{MaxConnections: 1000, Clock: func() time.Duration { return time.Since(start) + time.Hour }, Neighbors: arp.New(arp.Config{Announcements: -1})})
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := &Director{plane: p, cfg: cfg, log: slog.New(slog.NewTextHandler(io.Discard, nil)), started: start}
+	d := &Director{plane: p, cfg: cfg, state: conf.NewEditor(cfg), file: cfg.Clone(), linger: map[host.Piece]bool{}, log: slog.New(slog.NewTextHandler(io.Discard, nil)), started: start}
 	for i, pt := range cfg.Ports {
 		d.links = append(d.links, dataplane.Link{Name: pt.Name, MAC: packet.MAC{2, 0, 0, 0, 0, byte(i + 1)}, MTU: 1500, L2: true})
 		d.view.Links = append(d.view.Links, host.LinkInfo{Name: pt.Name, MAC: packet.MAC{2, 0, 0, 0, 0, byte(i + 1)}, MTU: 1500, Up: true})
@@ -36,6 +36,8 @@ func bareDirector(t *testing.T, cfg *conf.Config) *Director {
 			t.Fatal(err)
 		}
 	}
+	d.configureAll(cfg)
+	d.publish(cfg, cfg.Services)
 	return d
 }
 
@@ -52,8 +54,8 @@ func TestReloadWithPortsReordered(t *testing.T) {
 	d := bareDirector(t, portConfig("eth0", "eth1"))
 	before := d.environment(d.cfg)
 	next := portConfig("eth1", "eth0")
-	if changes, err := d.take(next); err != nil || len(changes) != 0 {
-		t.Fatalf("changes %v, %v; want none", changes, err)
+	if r, err := d.take(next, false); err != nil || len(r.Changes) != 0 {
+		t.Fatalf("changes %v, %v; want none", r, err)
 	}
 	after := d.environment(d.cfg)
 	for i := range before.Ports {
@@ -70,7 +72,7 @@ func TestRouteWithoutPort(t *testing.T) {
 		t.Fatal(err)
 	}
 	d := bareDirector(t, c)
-	d.publish(c)
+	d.publish(c, nil)
 	env := d.environment(c)
 	if i := slices.IndexFunc(env.Routes, func(r dataplane.Route) bool { return r.Dest.String() == "10.9.0.0/16" }); i < 0 || env.Routes[i].Port != 0 {
 		t.Errorf("routes %+v, want 10.9.0.0/16 by port 0", env.Routes)

@@ -241,8 +241,8 @@ func (r *replay) build(s *scan) error {
 			return err
 		}
 	}
-	d.configure(r.cfg)
-	d.publish(r.cfg)
+	d.configureAll(r.cfg)
+	d.publish(r.cfg, r.cfg.Services)
 	return nil
 }
 

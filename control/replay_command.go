@@ -68,7 +68,7 @@ func (r *replay) publish() {
 	for _, s := range r.plane.Services() {
 		r.cfg.Services = append(r.cfg.Services, s.Service)
 	}
-	r.director.publishTable(r.cfg)
+	r.director.publishTable(r.cfg, r.cfg.Services)
 }
 
 // sysctl obeys sysctl [-w] NAME=VALUE and prints the values of names alone, for the

@@ -14,6 +14,7 @@ import (
 
 	"github.com/dirigo-lb/dirigo/arp"
 	"github.com/dirigo-lb/dirigo/conf"
+	"github.com/dirigo-lb/dirigo/control/host"
 	"github.com/dirigo-lb/dirigo/dataplane"
 	"github.com/dirigo-lb/dirigo/dataplane/pcap"
 	"github.com/dirigo-lb/dirigo/packet"
@@ -92,7 +93,8 @@ func newInMemory(tb testing.TB) *inMemory {
 		tb.Fatal(err)
 	}
 	tb.Cleanup(plane.Conns().Close)
-	m.Director = &Director{opt: Options{Path: "memory.toml", Version: "1.0"}, log: slog.New(slog.NewTextHandler(io.Discard, nil)), started: time.Now(), cfg: cfg, plane: plane}
+	m.Director = &Director{opt: Options{Path: "memory.toml", Version: "1.0"}, log: slog.New(slog.NewTextHandler(io.Discard, nil)), started: time.Now(), cfg: cfg, plane: plane,
+		state: conf.NewEditor(cfg), file: cfg.Clone(), linger: map[host.Piece]bool{}}
 	var queues []dataplane.Queue
 	for i, p := range cfg.Ports {
 		m.queues[i] = &pcap.Queue{L2: true, Sink: func([]byte, packet.Vnet) {}}
@@ -100,13 +102,13 @@ func newInMemory(tb testing.TB) *inMemory {
 		m.links = append(m.links, dataplane.Link{Name: p.Name, MAC: p.MAC, MTU: 1500, L2: true})
 	}
 	m.workers = append(m.workers, plane.NewWorker(queues))
-	m.configure(cfg)
+	m.configureAll(cfg)
 	for _, s := range cfg.Services {
 		if err := m.addService(s); err != nil {
 			tb.Fatal(err)
 		}
 	}
-	m.publish(cfg)
+	m.publish(cfg, cfg.Services)
 	l, err := listenGroup(m.socket, "")
 	if err != nil {
 		tb.Fatal(err)

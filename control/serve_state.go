@@ -13,17 +13,13 @@ import (
 func (d *Director) serveState(mux *http.ServeMux) {
 	mux.HandleFunc("GET /v1/services", d.services)
 	mux.HandleFunc("POST /v1/changes", d.changes)
-	mux.HandleFunc("POST /v1/reload", func(w http.ResponseWriter, _ *http.Request) {
-		changes, err := d.Reload()
+	mux.HandleFunc("POST /v1/reload", func(w http.ResponseWriter, r *http.Request) {
+		result, err := d.Reload(r.URL.Query().Has("discard"))
 		if err != nil {
 			fail(w, http.StatusUnprocessableEntity, err)
 			return
 		}
-		r := api.ReloadReply{Changes: []string{}}
-		for _, c := range changes {
-			r.Changes = append(r.Changes, c.String())
-		}
-		reply(w, r)
+		reply(w, api.ReloadReply{Changes: append([]string{}, result.Changes...), Conflicts: result.Conflicts})
 	})
 }
 
@@ -83,6 +79,9 @@ func (d *Director) changes(w http.ResponseWriter, r *http.Request) {
 			}
 		}
 		list, at = nil, nil
+		if in.Whole && len(out.Refused) > 0 {
+			return nil // err says so too, without the places
+		}
 		return err
 	}
 	for i := range in.Changes {

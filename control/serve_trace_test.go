@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http/httptest"
 	"net/netip"
@@ -20,6 +21,7 @@ import (
 	"github.com/dirigo-lb/dirigo/arp"
 	"github.com/dirigo-lb/dirigo/conf"
 	"github.com/dirigo-lb/dirigo/control/api"
+	"github.com/dirigo-lb/dirigo/control/host"
 	"github.com/dirigo-lb/dirigo/dataplane"
 	"github.com/dirigo-lb/dirigo/dataplane/pcap"
 	"github.com/dirigo-lb/dirigo/packet"
@@ -78,7 +80,7 @@ func newDesk(t *testing.T, file string) *deskDirector {
 		t.Fatal(err)
 	}
 	t.Cleanup(plane.Conns().Close)
-	k.Director = &Director{plane: plane, cfg: cfg}
+	k.Director = &Director{plane: plane, cfg: cfg, state: conf.NewEditor(cfg), file: cfg.Clone(), linger: map[host.Piece]bool{}, log: slog.New(slog.DiscardHandler)}
 	var qs []dataplane.Queue
 	for i, p := range cfg.Ports {
 		k.links = append(k.links, dataplane.Link{Name: p.Name, MAC: p.MAC, MTU: 1500, L2: true})
@@ -91,8 +93,8 @@ func newDesk(t *testing.T, file string) *deskDirector {
 			t.Fatal(err)
 		}
 	}
-	k.configure(cfg)
-	k.publish(cfg)
+	k.configureAll(cfg)
+	k.publish(cfg, cfg.Services)
 	l, err := net.Listen("unix", filepath.Join(t.TempDir(), "s"))
 	if err != nil {
 		t.Fatal(err)

@@ -120,8 +120,8 @@ func (d *Director) serviceNamed(s string) (conf.ServiceKey, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	k, kerr := conf.ParseServiceKey(s)
-	for i := range d.cfg.Services {
-		if svc := &d.cfg.Services[i]; svc.Name == s || kerr == nil && svc.Key == k {
+	for svc := range d.state.Services() {
+		if svc.Name == s || kerr == nil && svc.Key == k {
 			return svc.Key, nil
 		}
 	}

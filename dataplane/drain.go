@@ -106,7 +106,7 @@ func (p *Plane) serverIDs(servers []ServerOf) []uint32 {
 	for i, of := range servers {
 		ids[i] = conntrack.NoServer
 		if svc := p.services[of.Service]; svc != nil {
-			if s := find(svc.servers, trashKey(of.Service, &conf.Server{Addr: of.Server.Addr, Port: of.Server.Port})); s != nil {
+			if s := p.members[memberOf(svc, &conf.Server{Addr: of.Server.Addr, Port: of.Server.Port})]; s != nil {
 				ids[i] = s.ID
 			}
 		}

@@ -11,7 +11,7 @@ const eachRun = 256
 // until it returns, and f may take its time. Safe for concurrent use.
 func (p *Plane) EachService(f func(*ServiceStatus) bool) {
 	p.mu.Lock()
-	order := slices.Clone(p.order)
+	order := slices.Collect(p.order.all())
 	p.mu.Unlock()
 	var run []ServiceStatus
 	for len(order) > 0 {

@@ -28,7 +28,8 @@ func (p *Plane) AddService(c conf.Service) error {
 	s.rules.Store(r)
 	p.services[c.Key] = s
 	p.stats.begin(s.ID)
-	p.order = append(p.order, s)
+	p.order.add(s)
+	p.draft.addService(p.draft.gen, s)
 	return nil
 }
 
@@ -111,19 +112,34 @@ func (p *Plane) DeleteService(k conf.ServiceKey) error {
 	}
 	for _, srv := range s.servers {
 		srv.Available.Store(false)
-		p.discard(srv)
+		p.discard(s, srv)
 	}
 	s.servers = nil
 	delete(p.services, k)
-	p.order = slices.DeleteFunc(p.order, func(o *Service) bool { return o == s })
+	p.order.remove(s)
+	p.draft.dropService(p.draft.gen, s)
 	p.stats.forget(s.ID)
 	return nil
 }
 
-// discard puts a server, out of its service's list by now, into the trash.
-func (p *Plane) discard(s *Server) {
+// discard takes a server of svc out of all but its service's list, and into the trash.
+func (p *Plane) discard(svc *Service, s *Server) {
+	p.draft.countServer(p.draft.gen, &svc.Key, s, s.rules.Load(), -1)
+	delete(p.members, memberKey{svc, s.key.addr, s.key.port, s.key.v6})
 	s.idleSince = 0
-	p.trash = append(p.trash, s)
+	p.trash.put(s)
+}
+
+// memberKey names a server of a service.
+type memberKey struct {
+	service *Service
+	addr    packet.Addr
+	port    uint16
+	v6      bool
+}
+
+func memberOf(svc *Service, c *conf.Server) memberKey {
+	return memberKey{svc, packet.AddrFrom(c.Addr), c.Port, c.Addr.Is6()}
 }
 
 func trashKey(k conf.ServiceKey, c *conf.Server) serverKey {
@@ -146,25 +162,25 @@ func (p *Plane) AddServer(k conf.ServiceKey, c conf.Server) error {
 	if err := c.Check(); err != nil {
 		return fmt.Errorf("add server %v to %v: %w", c.Addr, k, err)
 	}
-	key := trashKey(k, &c)
-	if find(svc.servers, key) != nil {
+	if p.members[memberOf(svc, &c)] != nil {
 		return fmt.Errorf("add server %v to %v: %w", c.Addr, k, conf.ErrExists)
 	}
-	s := find(p.trash, key)
+	key := trashKey(k, &c)
+	s := p.trash.find(key)
 	if s == nil { // as in the kernel, one that returns is not judged again
 		if err := p.env.oneMachine(c.Addr); err != nil {
 			return fmt.Errorf("add server %v to %v: %w", c.Addr, k, err)
 		}
 	}
 	if s != nil {
-		p.trash = slices.DeleteFunc(p.trash, func(o *Server) bool { return o == s })
+		p.trash.take(s)
 		if s.service.Load() != svc { // a service made anew: its servers' figures begin at 0
 			p.stats.zeroServer(s.ID)
 		}
 	} else {
 		s = &Server{key: key}
 		s.Addr, s.V6, s.Port = key.addr, key.v6, key.port
-		s.ID = p.newID(s)
+		s.ID = p.servers.add(s)
 	}
 	p.added++
 	s.added = p.added
@@ -173,24 +189,10 @@ func (p *Plane) AddServer(k conf.ServiceKey, c conf.Server) error {
 	s.service.Store(svc)
 	s.Available.Store(true)
 	svc.servers = slices.Insert(svc.servers, 0, s)
+	p.members[memberOf(svc, &c)] = s
+	p.draft.countServer(p.draft.gen, &svc.Key, s, s.rules.Load(), 1)
 	svc.rules.Load().sched.Add(&s.Server)
 	return nil
-}
-
-// newID gives s a number and makes the workers able to find it.
-func (p *Plane) newID(s *Server) uint32 {
-	list := *p.servers.Load()
-	if n := len(p.freeIDs); n > 0 {
-		id := p.freeIDs[n-1]
-		p.freeIDs = p.freeIDs[:n-1]
-		list = slices.Clone(list)
-		list[id] = s
-		p.servers.Store(&list)
-		return id
-	}
-	list = append(list, s)
-	p.servers.Store(&list)
-	return uint32(len(list) - 1)
 }
 
 // setServer takes over what a command may change of a server (__ip_vs_update_dest).
@@ -210,7 +212,9 @@ func (p *Plane) EditServer(k conf.ServiceKey, c conf.Server) error {
 	if err != nil {
 		return err
 	}
+	p.draft.countServer(p.draft.gen, &svc.Key, s, s.rules.Load(), -1)
 	p.setServer(s, &c)
+	p.draft.countServer(p.draft.gen, &svc.Key, s, s.rules.Load(), 1)
 	if c.Weight != 0 {
 		s.LastWeight.Store(int32(c.Weight))
 	}
@@ -230,7 +234,7 @@ func (p *Plane) DeleteServer(k conf.ServiceKey, c conf.Server) error {
 	s.Available.Store(false)
 	svc.servers = slices.DeleteFunc(svc.servers, func(o *Server) bool { return o == s })
 	svc.rules.Load().sched.Remove(&s.Server)
-	p.discard(s)
+	p.discard(svc, s)
 	return nil
 }
 
@@ -244,18 +248,9 @@ func (p *Plane) server(verb string, k conf.ServiceKey, c *conf.Server) (*Service
 			return nil, nil, fmt.Errorf("edit server %v of %v: %w", c.Addr, k, err)
 		}
 	}
-	s := find(svc.servers, trashKey(k, c))
+	s := p.members[memberOf(svc, c)]
 	if s == nil {
 		return nil, nil, fmt.Errorf("%s server %v port %d of %v: %w", verb, c.Addr, c.Port, k, conf.ErrNoServer)
 	}
 	return svc, s, nil
-}
-
-func find(list []*Server, k serverKey) *Server {
-	for _, s := range list {
-		if s.key == k {
-			return s
-		}
-	}
-	return nil
 }

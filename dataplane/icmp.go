@@ -213,7 +213,7 @@ func (w *Worker) tunnelError(f *packet.Frame) (Verdict, Reason, bool) {
 // family, if that is of a kind and to a server that tunnels go to.
 func (w *Worker) tunnelPayload(f *packet.Frame, q *quote) (at uint32, v6, ok bool) {
 	b := f.Buf[:f.IPEnd]
-	t, known := w.table.tunnels[q.flow.Dst]
+	t, known := w.table.tunnel(q.flow.Dst)
 	if !known {
 		return 0, false, false
 	}

@@ -31,8 +31,8 @@ func (p *Plane) Services() []ServiceStatus {
 	defer p.mu.Unlock()
 	p.stats.mu.Lock()
 	defer p.stats.mu.Unlock()
-	out := make([]ServiceStatus, 0, len(p.order))
-	for _, s := range p.order {
+	out := make([]ServiceStatus, 0, len(p.services))
+	for s := range p.order.all() {
 		out = append(out, p.status(s))
 	}
 	return out
@@ -45,17 +45,17 @@ func (p *Plane) Zero(k *conf.ServiceKey) error {
 	defer p.mu.Unlock()
 	p.stats.mu.Lock()
 	defer p.stats.mu.Unlock()
-	list := p.order
+	list := p.order.all()
 	if k != nil {
 		s := p.services[*k]
 		if s == nil {
 			return conf.ErrNoService
 		}
-		list = []*Service{s}
+		list = func(yield func(*Service) bool) { yield(s) }
 	} else {
 		p.stats.total.reset()
 	}
-	for _, s := range list {
+	for s := range list {
 		if f := p.stats.services[s.ID]; f != nil {
 			f.reset()
 		}
@@ -132,7 +132,7 @@ func (p *Plane) Timeouts() (tcp, fin, udp time.Duration) {
 func (p *Plane) Lingering() (list []conf.Service) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for _, s := range p.trash {
+	for _, s := range p.trash.all() {
 		if s.References() > 0 {
 			svc := s.service.Load()
 			c := svc.rules.Load().conf
@@ -141,6 +141,32 @@ func (p *Plane) Lingering() (list []conf.Service) {
 		}
 	}
 	return list
+}
+
+// Lingers reports whether a server was removed and still has connections. Safe for
+// concurrent use.
+func (p *Plane) Lingers(k conf.ServiceKey, id conf.ServerID) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s := p.trash.find(trashKey(k, &conf.Server{Addr: id.Addr, Port: id.Port}))
+	return s != nil && s.References() > 0
+}
+
+// Bound is how many live connections a server has, or with a nil id all of a service's.
+// Safe for concurrent use.
+func (p *Plane) Bound(k conf.ServiceKey, id *conf.ServerID) (n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	svc := p.services[k]
+	if svc == nil {
+		return 0
+	}
+	for _, s := range svc.servers {
+		if c := &s.rules.Load().conf; id == nil || c.ID() == *id {
+			n += int(s.Active.Load() + s.Inactive.Load())
+		}
+	}
+	return n
 }
 
 // Ports are the counters of each port so far, in the environment's order. Safe for
@@ -152,4 +178,6 @@ func (p *Plane) Ports() []PortCounters {
 }
 
 // Serves reports whether the workers take an address for a virtual service's.
-func (p *Plane) Serves(a netip.Addr) bool { return p.table.Load().vips[packet.AddrFrom(a)] }
+func (p *Plane) Serves(a netip.Addr) bool {
+	return p.table.Load().vips.get(vipKey(packet.AddrFrom(a))) > 0
+}

@@ -271,7 +271,7 @@ func (w *Worker) serverOf(c *conntrack.Conn) *Server {
 	if c.Server == conntrack.NoServer {
 		return nil
 	}
-	return (*w.plane.servers.Load())[c.Server]
+	return w.plane.servers.at(c.Server)
 }
 
 // notPacket is the end of a frame without a well-formed IP packet.
@@ -317,7 +317,7 @@ func (w *Worker) notBalanced(f *packet.Frame) (Verdict, Reason, bool) {
 }
 
 // ours reports whether a packet is addressed to a virtual service's address.
-func (t *Table) ours(f *packet.Frame) bool { return t.vips[f.Flow.Dst] }
+func (t *Table) ours(f *packet.Frame) bool { return t.vips.get(vipKey(f.Flow.Dst)) > 0 }
 
 // discovery reports whether f is a neighbour solicitation or advertisement (RFC 4861).
 func (w *Worker) discovery(f *packet.Frame) bool {
@@ -332,8 +332,8 @@ func (w *Worker) discovery(f *packet.Frame) bool {
 // unreachable unless it is a reset itself (nat_icmp_send).
 func (w *Worker) strayAnswer(f *packet.Frame) bool {
 	k := serviceAddr{f.Flow.Src, f.Flow.SrcPort, f.Flow.Proto, f.Flow.V6}
-	if !w.table.natServers[k] {
-		if k.proto = 0; !w.table.natServers[k] { // of a fwmark service: any protocol
+	if w.table.natServers.get(k) == 0 {
+		if k.proto = 0; w.table.natServers.get(k) == 0 { // of a fwmark service: any protocol
 			return false
 		}
 	}

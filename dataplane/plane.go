@@ -27,8 +27,8 @@ type Plane struct {
 	clock     Clock
 	random    func(n uint64) uint64 // for twos; nil: the scheduler's own
 	table     atomic.Pointer[Table]
-	servers   atomic.Pointer[[]*Server] // by id; only grows, freed slots are nil and used again
-	echo      bool                      // answer echo requests to VIPs
+	servers   serverTable
+	echo      bool // answer echo requests to VIPs
 	resolver  func(packet.Addr) packet.MAC
 	ipID      uint16 // shared by the workers of a replay
 	workers   []*Worker
@@ -40,10 +40,11 @@ type Plane struct {
 	sysctl   conf.Sysctl
 	timeouts conntrack.Timeouts
 	marks    []conf.Mark
+	draft    Table // the next table: what Publish lets the workers see
 	services map[conf.ServiceKey]*Service
-	order    []*Service // in the order they were added
-	trash    []*Server
-	freeIDs  []uint32
+	order    serviceOrder
+	members  map[memberKey]*Server // the servers of all services
+	trash    trash
 	svcIDs   uint32
 	added    uint64 // servers so far
 	orphans  bool   // ExpireOrphans has found some
@@ -67,11 +68,11 @@ type Config struct {
 
 // New makes a data plane without ports, services or workers.
 func New(cfg Config) (*Plane, error) {
-	p := &Plane{clock: cfg.Clock, random: cfg.Random, neighbors: cfg.Neighbors, echo: !cfg.NoEcho, resolver: cfg.Resolver, available: cfg.Available, icmpRate: cfg.ICMPRate, services: map[conf.ServiceKey]*Service{}}
-	p.servers.Store(&[]*Server{})
+	p := &Plane{clock: cfg.Clock, random: cfg.Random, neighbors: cfg.Neighbors, echo: !cfg.NoEcho, resolver: cfg.Resolver, available: cfg.Available, icmpRate: cfg.ICMPRate, services: map[conf.ServiceKey]*Service{}, members: map[memberKey]*Server{}}
 	p.timeouts = conntrack.DefaultTimeouts()
 	p.sysctl = conf.Default().Sysctl
 	p.env.HostPort = -1
+	p.draft = Table{gen: 1, hostPort: -1}
 	var err error
 	p.conns, err = conntrack.New(conntrack.Config{Max: cfg.MaxConnections, Seed: cfg.Seed, Owner: p})
 	if err != nil {
@@ -101,7 +102,7 @@ func (p *Plane) Ended(r conntrack.Ref, c *conntrack.Conn) {
 		p.ftp.drop(r)
 	}
 	if c.Server != conntrack.NoServer {
-		(*p.servers.Load())[c.Server].unbind(c)
+		p.servers.at(c.Server).unbind(c)
 	}
 }
 
@@ -110,6 +111,7 @@ func (p *Plane) SetEnvironment(env Environment) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.env = env
+	p.compileEnvironment()
 }
 
 // SetSysctl replaces the kernel-named settings; Publish makes it seen.
@@ -117,7 +119,7 @@ func (p *Plane) SetSysctl(s conf.Sysctl) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.sysctl = s
-	for _, svc := range p.order {
+	for svc := range p.order.all() {
 		r := svc.rules.Load()
 		if e, ok := r.sched.(sched.Expirer); ok {
 			if r.schedName == "lblcr" {
@@ -151,10 +153,10 @@ func (p *Plane) SetMarks(m []conf.Mark) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.marks = slices.Clone(m)
+	p.compileMarks()
 }
 
 // onePacket reports whether a server's service schedules every packet anew.
 func (p *Plane) onePacket(server uint32) bool {
-	s := (*p.servers.Load())[server]
-	return s.service.Load().rules.Load().onePacket
+	return p.servers.at(server).service.Load().rules.Load().onePacket
 }

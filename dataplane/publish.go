@@ -5,12 +5,10 @@ import (
 	"net/netip"
 	"slices"
 
-	"github.com/dirigo-lb/dirigo/conf"
-	"github.com/dirigo-lb/dirigo/encap"
 	"github.com/dirigo-lb/dirigo/packet"
 )
 
-// Publish compiles a new table and lets the workers take it up with their next batch.
+// Publish lets the workers take up all that was changed since, with their next batch.
 func (p *Plane) Publish() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -18,15 +16,18 @@ func (p *Plane) Publish() {
 }
 
 func (p *Plane) publish() {
-	old := p.table.Load()
+	t := p.draft
+	t.sysctl, t.timeouts, t.starters = p.sysctl, p.timeouts, p.starters()
+	p.table.Store(&t)
+	p.draft.gen++ // what t holds is t's from here on: the draft copies before it changes
+}
+
+// compileEnvironment writes what follows from ports and routes into the next table.
+func (p *Plane) compileEnvironment() {
+	t := &p.draft
 	links := make([]Link, len(p.env.Ports))
-	t := &Table{
-		gen: old.gen + 1, ports: make([]portInfo, len(p.env.Ports)), hostPort: p.env.HostPort,
-		services: make(map[serviceAddr]*Service, len(p.services)), fwmarks: map[fwmarkKey]*Service{},
-		vips: make(map[packet.Addr]bool), own: make(map[packet.Addr]bool), tunnels: make(map[packet.Addr]encap.Tunnel),
-		broadcasts: make(map[packet.Addr]bool), natServers: make(map[serviceAddr]bool), natHosts: make(map[serviceAddr]bool), natMarks: make(map[serviceAddr][]uint32),
-		sysctl: p.sysctl, timeouts: p.timeouts, starters: p.starters(),
-	}
+	t.ports, t.hostPort = make([]portInfo, len(p.env.Ports)), p.env.HostPort
+	t.own, t.broadcasts = make(map[packet.Addr]bool), make(map[packet.Addr]bool)
 	for i, e := range p.env.Ports {
 		links[i] = e.Link
 		t.ports[i] = portInfo{Link: e.Link, guarded: e.Guarded}
@@ -43,10 +44,16 @@ func (p *Plane) publish() {
 		}
 	}
 	t.routes = compileRoutes(p.env.Routes, links)
+	p.compileMarks()
+}
+
+// compileMarks writes the mark rules, which name ports, into the next table.
+func (p *Plane) compileMarks() {
+	p.draft.marks = nil
 	for _, m := range p.marks {
 		r := markRule{Mark: m, port: -1}
 		if m.InPort != "" {
-			r.port = slices.IndexFunc(links, func(l Link) bool { return l.Name == m.InPort })
+			r.port = slices.IndexFunc(p.env.Ports, func(e PortEnv) bool { return e.Name == m.InPort })
 			if r.port < 0 {
 				continue // validated before: only a port that could not be opened
 			}
@@ -57,46 +64,8 @@ func (p *Plane) publish() {
 		for _, d := range m.Dest {
 			r.dest = append(r.dest, newPrefix(d))
 		}
-		t.marks = append(t.marks, r)
+		p.draft.marks = append(p.draft.marks, r)
 	}
-	for k, s := range p.services {
-		if k.V6Service() {
-			t.families[1] = true
-		} else {
-			t.families[0] = true
-		}
-		for _, srv := range s.servers {
-			r := srv.rules.Load()
-			if r.method == conf.NAT && k.Port == ftpPort {
-				if k.V6Service() {
-					t.tracked[1] = true
-				} else {
-					t.tracked[0] = true
-				}
-			}
-			switch {
-			case r.method == conf.Tunnel:
-				t.tunnels[srv.Addr] = r.tunnel
-			case r.method == conf.NAT && k.Fwmark != 0 && srv.Port == 0:
-				a := serviceAddr{addr: srv.Addr, v6: srv.V6}
-				t.natMarks[a] = append(t.natMarks[a], k.Fwmark)
-				t.natHosts[a], t.natServers[a] = true, true
-			case r.method == conf.NAT:
-				t.natServers[serviceAddr{srv.Addr, srv.Port, k.Proto, srv.V6}] = true
-				t.natHosts[serviceAddr{srv.Addr, 0, k.Proto, srv.V6}] = true
-			}
-		}
-		if k.Fwmark != 0 {
-			t.fwmarks[fwmarkKey{k.Fwmark, k.V6}] = s
-			t.port0 = true
-			continue
-		}
-		t.services[serviceAddr{s.vip, k.Port, k.Proto, k.Addr.Is6()}] = s
-		t.vips[s.vip] = true
-		t.port0 = t.port0 || k.Port == 0
-		t.ftp = t.ftp || k.Port == ftpPort && k.Proto == packet.TCP
-	}
-	p.table.Store(t)
 }
 
 // broadcast is the broadcast address of an interface's IPv4 subnet; links of two

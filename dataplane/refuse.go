@@ -79,7 +79,7 @@ func (w *Worker) kept(f *packet.Frame) bool {
 		if !ok {
 			return false
 		}
-		if t.fwmarks[fwmarkKey{t.markOf(f.Port, reversed(&q.flow)), fl.V6}] != nil {
+		if t.fwmarks.get(fwmarkKey{t.markOf(f.Port, reversed(&q.flow)), fl.V6}) != nil {
 			return true
 		}
 		fl.Src, fl.SrcPort, fl.Proto = q.flow.Dst, q.flow.DstPort, q.flow.Proto
@@ -88,9 +88,9 @@ func (w *Worker) kept(f *packet.Frame) bool {
 	if isIPsec(f) {
 		fl.Proto, fl.SrcPort, fl.DstPort = packet.UDP, isakmp, isakmp
 	}
-	if t.services[serviceAddr{fl.Dst, fl.DstPort, fl.Proto, fl.V6}] != nil ||
-		t.port0 && t.services[serviceAddr{fl.Dst, 0, fl.Proto, fl.V6}] != nil ||
-		t.fwmarks[fwmarkKey{t.mark(f), fl.V6}] != nil {
+	if t.services.get(serviceAddr{fl.Dst, fl.DstPort, fl.Proto, fl.V6}) != nil ||
+		t.port0 > 0 && t.services.get(serviceAddr{fl.Dst, 0, fl.Proto, fl.V6}) != nil ||
+		t.fwmarks.get(fwmarkKey{t.mark(f), fl.V6}) != nil {
 		return true
 	}
 	return (t.answers(&fl) || f == w.reassembly.whole && t.piecesKept(&fl)) && !w.hosts(fl.Dst)
@@ -100,16 +100,16 @@ func (w *Worker) kept(f *packet.Frame) bool {
 // kept from the host, so that it cannot put the packet together itself.
 func (t *Table) piecesKept(fl *packet.Flow) bool {
 	k := serviceAddr{addr: fl.Src, proto: fl.Proto, v6: fl.V6}
-	if t.natHosts[k] {
+	if t.natHosts.get(k) > 0 {
 		return true
 	}
-	if k.proto = 0; t.natHosts[k] {
+	if k.proto = 0; t.natHosts.get(k) > 0 {
 		return true
 	}
 	for i := range t.marks {
 		m := &t.marks[i]
 		if (m.AnyFamily || m.V6 == fl.V6) && (m.Proto == 0 || m.Proto == fl.Proto) && within(m.source, fl.Src) && within(m.dest, fl.Dst) &&
-			t.fwmarks[fwmarkKey{m.Value, fl.V6}] != nil {
+			t.fwmarks.get(fwmarkKey{m.Value, fl.V6}) != nil {
 			return true
 		}
 	}
@@ -127,13 +127,13 @@ func reversed(fl *packet.Flow) *packet.Flow {
 // service's marks may lead to.
 func (t *Table) answers(fl *packet.Flow) bool {
 	k := serviceAddr{fl.Src, fl.SrcPort, fl.Proto, fl.V6}
-	if t.natServers[k] {
+	if t.natServers.get(k) > 0 {
 		return true
 	}
-	if k.proto = 0; t.natServers[k] {
+	if k.proto = 0; t.natServers.get(k) > 0 {
 		return true
 	}
-	for _, mark := range t.natMarks[serviceAddr{addr: fl.Src, v6: fl.V6}] {
+	for _, mark := range t.natMarks.get(serviceAddr{addr: fl.Src, v6: fl.V6}) {
 		for i := range t.marks {
 			if m := &t.marks[i]; m.Value == mark && (m.Proto == 0 || m.Proto == fl.Proto) && inRange(m.DestPorts, fl.SrcPort) {
 				return true

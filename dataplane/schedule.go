@@ -73,7 +73,7 @@ func (w *Worker) pick(fl *packet.Flow, rules *serviceRules) *Server {
 		return nil
 	}
 	w.explainPick(rules.schedName)
-	return (*w.plane.servers.Load())[s.ID]
+	return w.plane.servers.at(s.ID)
 }
 
 // connect makes the connection's entry and takes the packet as its first.

@@ -19,6 +19,7 @@ type Service struct {
 	vip     packet.Addr // zero for a fwmark service
 	rules   atomic.Pointer[serviceRules]
 	servers []*Server // list order of the kernel: newest first. Control plane only
+	at      int       // place in Plane.order
 }
 
 // serviceRules is what an edit of a service replaces.
@@ -46,6 +47,7 @@ type Server struct {
 	upper, lower atomic.Int32
 	mtu          atomic.Int32 // of the path, as a router said; see pathMTU
 	mtuUntil     atomic.Int64
+	trashAt      int           // place in the trash
 	idleSince    time.Duration // in the trash and unreferenced since; 0: not yet seen so
 }
 

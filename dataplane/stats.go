@@ -87,7 +87,7 @@ type delta struct {
 	Counter
 }
 
-func (s *stats) collect(ds []delta, reasons *[Reasons]uint64, ports []PortCounters, servers []*Server) {
+func (s *stats) collect(ds []delta, reasons *[Reasons]uint64, ports []PortCounters, servers *serverTable) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for i := range ds {
@@ -97,7 +97,7 @@ func (s *stats) collect(ds []delta, reasons *[Reasons]uint64, ports []PortCounte
 		}
 		s.servers[d.server].add(&d.Counter)
 		s.total.add(&d.Counter)
-		if srv := servers[d.server]; srv != nil {
+		if srv := servers.at(d.server); srv != nil {
 			if f := s.services[srv.service.Load().ID]; f != nil { // not deleted meanwhile
 				f.add(&d.Counter)
 			}
@@ -214,7 +214,7 @@ func (w *Worker) handOver() {
 			w.ports[i].RxDropped = st.Dropped
 		}
 	}
-	w.plane.stats.collect(c.out, &c.reasons, w.ports, *w.plane.servers.Load())
+	w.plane.stats.collect(c.out, &c.reasons, w.ports, &w.plane.servers)
 	w.plane.stats.worked(w.id, &w.load, w.now)
 	c.reasons = [Reasons]uint64{}
 	w.load = Load{}

@@ -5,7 +5,6 @@ import (
 
 	"github.com/dirigo-lb/dirigo/conf"
 	"github.com/dirigo-lb/dirigo/conntrack"
-	"github.com/dirigo-lb/dirigo/encap"
 	"github.com/dirigo-lb/dirigo/packet"
 )
 
@@ -17,23 +16,13 @@ type Table struct {
 	ports      []portInfo
 	routes     routeTable
 	marks      []markRule
-	services   map[serviceAddr]*Service
-	fwmarks    map[fwmarkKey]*Service
-	vips       map[packet.Addr]bool         // addresses of services, which the director answers for
-	own        map[packet.Addr]bool         // the director's own addresses
-	broadcasts map[packet.Addr]bool         // of the ports' subnets
-	tunnels    map[packet.Addr]encap.Tunnel // by tunnel server: how packets are wrapped for it
-	natServers map[serviceAddr]bool         // real servers behind NAT; protocol 0 for those of fwmark services
-	natHosts   map[serviceAddr]bool         // their addresses and protocols, port 0
-	natMarks   map[serviceAddr][]uint32     // by address alone: the marks of NAT servers without a port
-	starters   map[serviceAddr]*Server      // NAT servers of services with the SIP engine; nil: no such service
-	families   [2]bool                      // IPv4, IPv6: some service is of that family
-	tracked    [2]bool                      // some FTP service of that family has a NAT server; see ftpCommand
-	ftp        bool                         // some TCP service has port 21
-	port0      bool                         // some service has port 0; fwmark services count
-	hostPort   int                          // index of the port that leads to the host's own stack; -1: none
+	own        map[packet.Addr]bool    // the director's own addresses
+	broadcasts map[packet.Addr]bool    // of the ports' subnets
+	starters   map[serviceAddr]*Server // NAT servers of services with the SIP engine; nil: no such service
+	hostPort   int                     // index of the port that leads to the host's own stack; -1: none
 	sysctl     conf.Sysctl
 	timeouts   conntrack.Timeouts
+	serviceIndex
 }
 
 type portInfo struct {
@@ -68,23 +57,23 @@ const (
 func (t *Table) service(f *packet.Frame, fl *packet.Flow) *Service {
 	mark := t.mark(f)
 	if mark != 0 {
-		if s := t.fwmarks[fwmarkKey{mark, fl.V6}]; s != nil {
+		if s := t.fwmarks.get(fwmarkKey{mark, fl.V6}); s != nil {
 			return s
 		}
 	}
 	k := serviceAddr{fl.Dst, fl.DstPort, fl.Proto, fl.V6}
-	if s := t.services[k]; s != nil {
+	if s := t.services.get(k); s != nil {
 		return s
 	}
-	if t.ftp && k.proto == packet.TCP && (k.port == ftpDataPort || k.port >= unprivileged) {
+	if t.ftp > 0 && k.proto == packet.TCP && (k.port == ftpDataPort || k.port >= unprivileged) {
 		k.port = ftpPort
-		if s := t.services[k]; s != nil {
+		if s := t.services.get(k); s != nil {
 			return s
 		}
 	}
-	if t.port0 {
+	if t.port0 > 0 {
 		k.port = 0
-		return t.services[k]
+		return t.services.get(k)
 	}
 	return nil
 }
@@ -109,16 +98,16 @@ type PortEnv struct {
 // as the kernel takes its hooks off (ip_vs_unregister_hooks).
 func (t *Table) serves(v6 bool) bool {
 	if v6 {
-		return t.families[1]
+		return t.families[1] > 0
 	}
-	return t.families[0]
+	return t.families[0] > 0
 }
 
 // tracks reports whether the kernel would track connections of a family: it does so for
 // the sake of FTP services with NAT servers (ip_vs_register_conntrack).
 func (t *Table) tracks(v6 bool) bool {
 	if v6 {
-		return t.tracked[1]
+		return t.tracked[1] > 0
 	}
-	return t.tracked[0]
+	return t.tracked[0] > 0
 }

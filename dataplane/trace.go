@@ -125,8 +125,8 @@ func (w *Worker) explainNoServer(rules *serviceRules) {
 	}
 	w.sight.trace.asked = rules.schedName
 	servers, quiesced, overloaded := 0, 0, 0
-	for _, s := range *w.plane.servers.Load() { // the service's own list is the writer's
-		if s == nil || s.service.Load() != rules.service || !s.Available.Load() {
+	for s := range w.plane.servers.all() { // the service's own list is the writer's
+		if s.service.Load() != rules.service || !s.Available.Load() {
 			continue
 		}
 		switch servers++; {

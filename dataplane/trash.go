@@ -21,10 +21,10 @@ func (p *Plane) expireOrphans() int {
 	if !p.sysctl.ExpireNodestConn.On() {
 		return 0
 	}
-	servers, now := *p.servers.Load(), conntrack.TickOf(p.clock())
+	now := conntrack.TickOf(p.clock())
 	p.conns.Advance(now, 0, 1) // children of the last call end, and leave parents without any
 	n := p.conns.ExpireIf(now, func(c *conntrack.Conn) bool {
-		return c.Server != conntrack.NoServer && !servers[c.Server].Available.Load()
+		return c.Server != conntrack.NoServer && !p.servers.at(c.Server).Available.Load()
 	})
 	p.orphans = n > 0
 	return n
@@ -44,26 +44,70 @@ func (p *Plane) Housekeep() {
 	if p.orphans {
 		p.expireOrphans()
 	}
-	for _, s := range p.order {
+	for s := range p.order.all() {
 		s.rules.Load().sched.Housekeep(now)
 	}
-	kept := p.trash[:0]
-	for _, s := range p.trash {
+	for _, s := range p.trash.all() {
 		switch {
 		case s.References() > 0:
 			s.idleSince = 0
 		case s.idleSince == 0:
 			s.idleSince = now
 		case now-s.idleSince >= trashIdle:
-			list := slices.Clone(*p.servers.Load())
-			list[s.ID] = nil
-			p.servers.Store(&list)
-			p.freeIDs = append(p.freeIDs, s.ID)
+			p.trash.take(s)
+			p.servers.free(s.ID)
 			p.stats.forgetServer(s.ID)
-			continue
 		}
-		kept = append(kept, s)
 	}
-	clear(p.trash[len(kept):])
-	p.trash = kept
+}
+
+// trash holds removed servers in the order they came, and finds them by what they must
+// agree in to come back. The zero trash is empty.
+type trash struct {
+	list  []*Server // nil where one was taken out
+	holes int
+	byKey map[serverKey][]*Server // oldest first; more than one only for a mark of both families
+}
+
+func (t *trash) put(s *Server) {
+	if t.byKey == nil {
+		t.byKey = make(map[serverKey][]*Server)
+	}
+	s.trashAt = len(t.list)
+	t.list = append(t.list, s)
+	t.byKey[s.key] = append(t.byKey[s.key], s)
+}
+
+// find is the oldest server of that key, nil for none.
+func (t *trash) find(k serverKey) *Server {
+	if same := t.byKey[k]; len(same) > 0 {
+		return same[0]
+	}
+	return nil
+}
+
+func (t *trash) take(s *Server) {
+	if same := slices.DeleteFunc(t.byKey[s.key], func(o *Server) bool { return o == s }); len(same) > 0 {
+		t.byKey[s.key] = same
+	} else {
+		delete(t.byKey, s.key)
+	}
+	t.list[s.trashAt] = nil
+	if t.holes++; t.holes > len(t.list)/2 {
+		t.list, t.holes = t.all(), 0
+		for i, s := range t.list {
+			s.trashAt = i
+		}
+	}
+}
+
+// all are the servers in the trash; the list is the caller's.
+func (t *trash) all() []*Server {
+	list := make([]*Server, 0, len(t.list)-t.holes)
+	for _, s := range t.list {
+		if s != nil {
+			list = append(list, s)
+		}
+	}
+	return list
 }

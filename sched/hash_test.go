@@ -56,7 +56,7 @@ func TestHSipHash(t *testing.T) {
 
 // mhIDs is the table of an mh service with one byte for each slot: the server's number.
 func mhIDs(v *service) (ids []byte) {
-	t := v.Scheduler.(*mh).table.Load()
+	t := v.Scheduler.(*mh).current()
 	for _, slot := range t.slots {
 		ids = append(ids, byte(v.id(t.servers[slot])))
 	}
@@ -114,10 +114,10 @@ func TestMHTooManyServers(t *testing.T) {
 		t.Fatal(err)
 	}
 	m := s.(*mh)
-	before := m.table.Load()
+	before := m.current()
 	extra := server(mhSlots, 1)
 	m.Add(extra)
-	if m.table.Load() != before {
+	if m.current() != before {
 		t.Error("the table changed")
 	}
 	if _, err := New("mh", 0, m.servers()); err == nil {
@@ -125,11 +125,11 @@ func TestMHTooManyServers(t *testing.T) {
 	}
 	extra.Available.Store(false)
 	m.Remove(extra)
-	if m.table.Load() == before {
+	if m.current() == before {
 		t.Error("the table was not rebuilt when the servers fitted again")
 	}
 	used := make(map[uint16]bool)
-	for _, slot := range m.table.Load().slots {
+	for _, slot := range m.current().slots {
 		used[slot] = true
 	}
 	if len(used) != mhSlots {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/bits"
 	"slices"
+	"sync"
 	"sync/atomic"
 )
 
@@ -19,10 +20,16 @@ const (
 // mh is Maglev hashing: as sh, but when a server comes or goes few of the other
 // servers' clients move (ip_vs_mh.c; Eisenbud et al., Maglev, NSDI 2016, section 3.4).
 // mh-port is Flag2, mh-fallback Flag1.
+//
+// The table takes 4093 steps to fill, so it is made when it is first asked for after a
+// change: servers that are added one after the other cost one table.
 type mh struct {
 	*list
-	flags atomic.Uint32
-	table atomic.Pointer[mhTable]
+	flags   atomic.Uint32
+	changes atomic.Uint64 // counts what makes a table old
+	known   atomic.Uint64 // the changes that table knows of
+	mu      sync.Mutex    // of who makes the next table
+	table   atomic.Pointer[mhTable]
 }
 
 // mhTable is either full or, without a server that has ever had a weight, empty: slots
@@ -42,12 +49,28 @@ func newMH(l *list, f Flags) (*mh, error) {
 	return m, nil
 }
 
-// rebuild keeps the old table when there are more servers than slots, as the kernel
-// does: ip_vs_mh_reassign fails and its caller does not look.
+// rebuild makes the table anew, unless another worker did so meanwhile. It keeps the old
+// table when there are more servers than slots, as the kernel does: ip_vs_mh_reassign fails
+// and its caller does not look.
 func (m *mh) rebuild() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	changes := m.changes.Load()
+	if m.table.Load() != nil && m.known.Load() == changes {
+		return
+	}
 	if servers := m.servers(); len(servers) <= mhSlots {
 		m.table.Store(&mhTable{servers: servers, slots: populate(servers)})
 	}
+	m.known.Store(changes)
+}
+
+// current is the table for the servers as they are.
+func (m *mh) current() *mhTable {
+	if m.known.Load() != m.changes.Load() {
+		m.rebuild()
+	}
+	return m.table.Load()
 }
 
 // turns returns how many slots each server takes in a row: its share of the weights,
@@ -124,7 +147,7 @@ func populate(servers []*Server) []uint16 {
 func (t *mhTable) at(x uint32) *Server { return t.servers[t.slots[hsiphash(x, mhKey1)%mhSlots]] }
 
 func (m *mh) Pick(r *Request) *Server {
-	f, t := Flags(m.flags.Load()), m.table.Load()
+	f, t := Flags(m.flags.Load()), m.current()
 	if t.slots == nil {
 		return nil
 	}
@@ -147,15 +170,18 @@ func (m *mh) Pick(r *Request) *Server {
 }
 
 func (m *mh) Add(s *Server) {
+	if len(m.servers()) == mhSlots {
+		m.current() // the last table that is full: from now on it stays
+	}
 	m.list.Add(s)
-	m.rebuild()
+	m.changes.Add(1)
 }
 
-func (m *mh) Edit(*Server) { m.rebuild() }
+func (m *mh) Edit(*Server) { m.changes.Add(1) }
 
 func (m *mh) Remove(s *Server) {
 	m.list.Remove(s)
-	m.rebuild()
+	m.changes.Add(1)
 }
 
 func (m *mh) SetFlags(f Flags) { m.flags.Store(uint32(f)) }

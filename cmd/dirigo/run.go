@@ -43,7 +43,7 @@ all or nothing. It needs root, or CAP_NET_RAW and CAP_NET_ADMIN.`,
 			if !strings.HasPrefix(*socket, "/") {
 				return fmt.Errorf("--control %q: a director serves a socket; write an absolute path (DIRIGO_CONTROL may be set for other commands)", *socket)
 			}
-			opt.Control, cfg.Director.Control = *socket, *socket
+			opt.Control = *socket
 		}
 		for _, w := range conf.Warnings(cfg) {
 			log.Warn("configuration", "file", file, "key", w.Key, "what", w.Msg)

@@ -105,8 +105,10 @@ type Problem struct {
 	Error string `json:"error"`
 }
 
-// ReloadReply answers POST /v1/reload: what was changed, or why nothing was.
+// ReloadReply answers POST /v1/reload, with ?discard to give up what commands changed: what
+// was changed and where commands had their way, or why nothing was changed.
 type ReloadReply struct {
-	Changes []string `json:"changes,omitempty"`
-	Error   string   `json:"error,omitempty"`
+	Changes   []string `json:"changes,omitempty"`
+	Conflicts []string `json:"conflicts,omitempty"`
+	Error     string   `json:"error,omitempty"`
 }

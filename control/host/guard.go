@@ -39,9 +39,11 @@ type Guard struct {
 	mu        sync.Mutex
 	ports     []string // asked for
 	on        []port   // existing at the last install
-	rules     Rules
-	installed content // what the kernel holds; nil: no table
-	noFib     bool    // the kernel has no nft_fib_netdev: the host's addresses are kept in sets
+	rules     Rules    // as last given, without its services: those are in want
+	want      *tally   // what the sets should hold
+	installed content  // what the kernel holds; nil: no table
+	conn      *nftables.Conn
+	noFib     bool // the kernel has no nft_fib_netdev: the host's addresses are kept in sets
 }
 
 type port struct {
@@ -75,15 +77,30 @@ func tableName(name string) string {
 func (g *Guard) Install(ports []string, rules Rules) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.ports, g.rules = slices.Clone(ports), rules
+	g.ports = slices.Clone(ports)
+	g.take(rules, existing(g.ports))
 	return g.install()
+}
+
+// take counts new rules from scratch.
+func (g *Guard) take(rules Rules, on []port) {
+	g.on = on
+	g.want = newTally(rules.Marks, names(on))
+	for _, p := range rules.pieces() {
+		g.want.count(&p, 1)
+	}
+	rules.Services = nil
+	g.rules = rules
 }
 
 func (g *Guard) install() (err error) {
 	// An interface may go between the look and the transaction, and nft_fib_netdev may be
 	// missing: both are ENOENT, and worth another try.
 	for range 3 {
-		g.on = existing(g.ports)
+		if on := existing(g.ports); !slices.Equal(on, g.on) {
+			g.on = on
+			g.want.paint(g.rules.Marks, names(on))
+		}
 		if err = g.replace(); err == nil {
 			return nil
 		}
@@ -118,13 +135,13 @@ func (g *Guard) replace() error {
 		c.AddObj(&nftables.CounterObj{Table: g.table, Name: name, Packets: old[name].Frames, Bytes: old[name].Bytes})
 	}
 	ports := names(g.on)
-	classes := g.rules.classes(ports)
+	classes := g.want.classes
 	for _, id := range setsOf(classes) {
 		set := id.set(g.table)
 		if err := c.AddSet(set, nil); err != nil {
 			return fmt.Errorf("set %v: %w", id, err)
 		}
-		if err := change(c.SetAddElements, set, id, want[id]); err != nil {
+		if err := change(c.SetAddElements, set, id, without(want[id], nil)); err != nil {
 			return err
 		}
 	}
@@ -133,6 +150,7 @@ func (g *Guard) replace() error {
 		return err
 	}
 	g.installed = want
+	g.want.settle()
 	return nil
 }
 
@@ -143,10 +161,10 @@ func (g *Guard) replace() error {
 func (g *Guard) Update(rules Rules) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	ports := names(g.on)
+	on := existing(g.ports)
 	same := g.installed != nil && g.present() && rules.LocalPorts == g.rules.LocalPorts &&
-		slices.Equal(g.on, existing(g.ports)) && slices.Equal(rules.classes(ports), g.rules.classes(ports))
-	g.rules = rules
+		slices.Equal(g.on, on) && slices.Equal(classes(rules.Marks, names(on)), g.want.classes)
+	g.take(rules, on)
 	if !same {
 		return g.install()
 	}
@@ -166,27 +184,21 @@ func (g *Guard) patch() error {
 	if err != nil {
 		return err
 	}
-	c, err := dial()
-	if err != nil {
-		return err
+	gone, added := elements{}, elements{}
+	for _, id := range setsOf(g.want.classes) {
+		gone[id], added[id] = without(g.installed[id], want[id]), without(want[id], g.installed[id])
 	}
-	for _, id := range setsOf(g.rules.classes(names(g.on))) {
-		gone, added := without(g.installed[id], want[id]), without(want[id], g.installed[id])
-		set := id.set(g.table)
-		if err := errors.Join(change(c.SetDeleteElements, set, id, gone), change(c.SetAddElements, set, id, added)); err != nil {
-			return err
-		}
-	}
-	if err := c.Flush(); err != nil {
+	if err := g.send(gone, added); err != nil {
 		return err
 	}
 	g.installed = want
+	g.want.settle()
 	return nil
 }
 
-// compile is Rules.compile with the host's addresses where the kernel cannot tell them.
+// compile is the wanted content with the host's addresses where the kernel cannot tell them.
 func (g *Guard) compile() (content, error) {
-	want := g.rules.compile(names(g.on))
+	want := g.want.content()
 	if !g.noFib {
 		return want, nil
 	}
@@ -208,6 +220,7 @@ func (g *Guard) Remove() error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.installed = nil
+	g.hangUp()
 	return removeTable(g.table)
 }
 
@@ -262,7 +275,7 @@ func dropTable(c *nftables.Conn, t *nftables.Table) {
 }
 
 // change adds or deletes elements by messages of bounded size.
-func change(f func(*nftables.Set, []nftables.SetElement) error, set *nftables.Set, id setID, keys map[string]struct{}) error {
+func change(f func(*nftables.Set, []nftables.SetElement) error, set *nftables.Set, id setID, keys []string) error {
 	for _, chunk := range id.elements(keys) {
 		if err := f(set, chunk); err != nil {
 			return fmt.Errorf("set %v: %w", id, err)
@@ -271,22 +284,22 @@ func change(f func(*nftables.Set, []nftables.SetElement) error, set *nftables.Se
 	return nil
 }
 
-func without(a, b map[string]struct{}) map[string]struct{} {
-	out := make(map[string]struct{})
+// without lists what a has and b has not.
+func without(a, b map[string]struct{}) (out []string) {
 	for k := range a {
 		if _, ok := b[k]; !ok {
-			out[k] = struct{}{}
+			out = append(out, k)
 		}
 	}
 	return out
 }
 
 // dial returns a connection whose socket, opened at each flush, holds a whole batch.
-func dial() (*nftables.Conn, error) {
-	c, err := nftables.New(nftables.WithSockOptions(func(c *mdnetlink.Conn) error {
+func dial(more ...nftables.ConnOption) (*nftables.Conn, error) {
+	c, err := nftables.New(append(more, nftables.WithSockOptions(func(c *mdnetlink.Conn) error {
 		// Errors quote the message they are about, up to 64 KiB each.
 		return errors.Join(c.SetWriteBuffer(batchBuffer), c.SetReadBuffer(batchBuffer))
-	}))
+	}))...)
 	if err != nil {
 		return nil, fmt.Errorf("nftables: %w", err)
 	}

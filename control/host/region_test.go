@@ -107,7 +107,12 @@ func TestMarkRegionsAgreeWithTheRulesInOrder(t *testing.T) {
 			{Key: conf.ServiceKey{Fwmark: 1}}, {Key: conf.ServiceKey{Fwmark: 3}}, {Key: conf.ServiceKey{Fwmark: 2, V6: true}},
 		}}
 		for _, port := range []string{"eth0", "eth1"} {
-			regions := map[bool]canvas{false: r.marked(false, port), true: r.marked(true, port)}
+			tl := newTally(r.Marks, []string{port})
+			for _, p := range r.pieces() {
+				tl.count(&p, 1)
+			}
+			class := tl.classes[0]
+			regions := map[bool]canvas{false: tl.toServices(setID{"mark", false, class}), true: tl.toServices(setID{"mark", true, class})}
 			for _, c := range regions {
 				for i := range c {
 					for j := range c[:i] {
@@ -185,7 +190,7 @@ func BenchmarkMarkRegions(b *testing.B) {
 		r.Services = []conf.Service{{Key: conf.ServiceKey{Fwmark: 1}}}
 		b.Run(fmt.Sprintf("rules=%d", n), func(b *testing.B) {
 			for b.Loop() {
-				if len(r.marked(false, "eth0")) != n {
+				if len(marked(r.Marks, false, "eth0")) != n {
 					b.Fatal("wrong number of regions")
 				}
 			}

@@ -73,10 +73,10 @@ func (id setID) set(t *nftables.Table) *nftables.Set {
 }
 
 // elements turns keys into messages of bounded size.
-func (id setID) elements(keys map[string]struct{}) (chunks [][]nftables.SetElement) {
+func (id setID) elements(keys []string) (chunks [][]nftables.SetElement) {
 	_, ranges := setTypes(id)
 	var chunk []nftables.SetElement
-	for k := range keys {
+	for _, k := range keys {
 		e := nftables.SetElement{Key: []byte(k[:len(k)/2])}
 		if ranges {
 			e.KeyEnd = []byte(k[len(k)/2:])
