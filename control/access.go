@@ -131,6 +131,7 @@ func (d *Director) admit(a *access, next http.Handler) http.Handler {
 			d.log.Warn("api request refused", "client", r.RemoteAddr, "refused", d.outside.refused.Load())
 		}
 		w.Header().Set("WWW-Authenticate", "Bearer")
+		w.Header().Set("Connection", "close") // the body is not waited for
 		fail(w, http.StatusUnauthorized, errors.New("the request does not show the director's token (Authorization: Bearer; of dirigo's commands: DIRIGO_TOKEN)"))
 	})
 }

@@ -30,7 +30,19 @@ func TestLoadCountsBatches(t *testing.T) {
 		turn(n)
 		turn(0)
 	}
-	for range 64 {
+	timed := func(batches int, want uint64) {
+		w.HandOver()
+		if n := g.plane.WorkerStatuses()[0].Timed(); n != want {
+			t.Errorf("of %d batches %d were timed, want %d", batches, n, want)
+		}
+	}
+	for range 64 - len(sizes) {
+		turn(1)
+	}
+	timed(64, 1)
+	turn(1)
+	timed(65, 2)
+	for range 11 {
 		turn(1)
 	}
 	w.HandOver()

