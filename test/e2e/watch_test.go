@@ -201,9 +201,9 @@ func topOnTerminal(t *testing.T, d *director, end func(*os.File, *exec.Cmd)) {
 	wait("\x1b[?1049h")
 	wait("web tcp/198.18.1.100:80")
 	size(30, 6)
-	wait("\x1b[3;1H\x1b[KSERVICE / SERVER WEIGHT ACTIVE\x1b[4;1H")
+	wait("\x1b[3;1H\x1b[KSERVICE/SERVER   WEIGHT ACTIVE\x1b[4;1H")
 	_, _ = master.WriteString("n")
-	wait("SERVICE / SERVER*")
+	wait("SERVICE/SERVER*")
 	end(master, cmd)
 	select {
 	case err := <-ended:
