@@ -19,7 +19,7 @@ demo: build
 
 # What the end-to-end tests use beside Go: only the missing ones are installed. The race
 # detector needs a C compiler.
-TOOLS = nginx:nginx-light curl:curl nft:nftables vsftpd:vsftpd ip:iproute2 ethtool:ethtool tcpdump:tcpdump gcc:gcc
+TOOLS = nginx:nginx-light curl:curl nft:nftables vsftpd:vsftpd ip:iproute2 ethtool:ethtool tcpdump:tcpdump gcc:gcc ldirectord:ldirectord setpriv:util-linux
 tools:
 	@missing=; for t in $(TOOLS); do \
 	  command -v $${t%%:*} >/dev/null || [ -x /usr/sbin/$${t%%:*} ] || missing="$$missing $${t##*:}"; done; \

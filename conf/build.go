@@ -10,6 +10,8 @@ import (
 func (p *problems) build(raw *rawConfig) *Config {
 	cfg := Default()
 	p.director(&cfg.Director, &raw.Director)
+	p.metrics(&cfg.Metrics, &raw.Metrics)
+	p.api(&cfg.API, &raw.API)
 	for i := range raw.Port {
 		cfg.Ports = append(cfg.Ports, p.port(&raw.Port[i]))
 	}
@@ -38,6 +40,7 @@ func (p *problems) director(d *Director, raw *rawDirector) {
 	d.Name = p.text(raw.Name, d.Name)
 	d.Workers = p.whole(raw.Workers, d.Workers)
 	d.Control = p.text(raw.Control, d.Control)
+	d.ControlGroup = p.text(raw.ControlGroup, d.ControlGroup)
 	d.FollowRoutes = p.flag(raw.FollowRoutes, d.FollowRoutes)
 	d.Announce = p.whole(raw.Announce, d.Announce)
 	d.HostPort = p.text(raw.HostPort, d.HostPort)

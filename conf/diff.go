@@ -14,6 +14,7 @@ func Diff(old, new *Config) (changes []Change) {
 	if old.Director != new.Director {
 		changes = append(changes, SetDirector{new.Director, old.Director})
 	}
+	changes = append(changes, diffListeners(old, new)...)
 	if !sameSet(old.Ports, new.Ports, (*Port).id, (*Port).pairs) {
 		changes = append(changes, SetPorts{new.Ports, old.Ports})
 	}

@@ -28,6 +28,8 @@ func genConfig(t *rapid.T) *Config {
 	c.Director.Control = rapid.SampledFrom([]string{DefaultControl, "/x", `/a "b"\c`}).Draw(t, "control")
 	c.Director.FollowRoutes = rapid.Bool().Draw(t, "follow")
 	c.Director.Announce = rapid.IntRange(0, 3).Draw(t, "announce")
+	c.Director.ControlGroup = rapid.SampledFrom([]string{"", "lvs"}).Draw(t, "group")
+	c.Metrics, c.API = genListeners(t)
 	for i := range rapid.IntRange(0, 3).Draw(t, "ports") {
 		c.Ports = append(c.Ports, genPort(t, i))
 	}

@@ -9,6 +9,8 @@ import (
 // and every rule of Validate holds. It is what a file, commands and the API edit.
 type Config struct {
 	Director  Director
+	Metrics   Metrics
+	API       API
 	Ports     []Port
 	Routes    []Route
 	Neighbors []Neighbor
@@ -23,6 +25,7 @@ type Director struct {
 	Name         string // names the guard's nftables table; default "dirigo"
 	Workers      int    // 0: one per CPU
 	Control      string // path of the control socket
+	ControlGroup string // group that may use the socket too; "": root alone
 	FollowRoutes bool   // take routes and on-link addresses from the kernel (default true)
 	Announce     int    // gratuitous ARPs per VIP at start; default 2
 	HostPort     string // name of the tun port that leads to the host's own stack; "" for none

@@ -108,6 +108,7 @@ func (d *Director) pairs() (ps pairs) {
 	ps.text("name", d.Name, DefaultName)
 	ps.whole("workers", d.Workers, 0)
 	ps.text("control", d.Control, DefaultControl)
+	ps.text("control_group", d.ControlGroup, "")
 	ps.flag("follow_routes", d.FollowRoutes, true)
 	ps.whole("announce", d.Announce, DefaultAnnounce)
 	ps.text("host_port", d.HostPort, "")

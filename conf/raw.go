@@ -16,6 +16,8 @@ type openTable map[string]value
 
 type rawConfig struct {
 	Director  rawDirector   `toml:"director"`
+	Metrics   rawMetrics    `toml:"metrics"`
+	API       rawAPI        `toml:"api"`
 	Port      []rawPort     `toml:"port"`
 	Route     []rawRoute    `toml:"route"`
 	Neighbor  []rawNeighbor `toml:"neighbor"`
@@ -29,6 +31,7 @@ type rawDirector struct {
 	Name         value `toml:"name"`
 	Workers      value `toml:"workers"`
 	Control      value `toml:"control"`
+	ControlGroup value `toml:"control_group"`
 	FollowRoutes value `toml:"follow_routes"`
 	Announce     value `toml:"announce"`
 	HostPort     value `toml:"host_port"`

@@ -21,6 +21,9 @@ func TestReferenceIsValid(t *testing.T) {
 	if cfg.Director != def.Director {
 		t.Errorf("[director] shows %+v, defaults are %+v", cfg.Director, def.Director)
 	}
+	if cfg.Metrics != def.Metrics || cfg.API != def.API {
+		t.Errorf("[metrics] and [api] show %+v, %+v; both are off by default", cfg.Metrics, cfg.API)
+	}
 	if cfg.Conntrack != def.Conntrack {
 		t.Errorf("[conntrack] shows %+v, defaults are %+v", cfg.Conntrack, def.Conntrack)
 	}

@@ -10,6 +10,8 @@ import (
 func (c *Config) TOML() []byte {
 	var w tomlWriter
 	w.table("[director]", c.Director.pairs())
+	w.table("[metrics]", c.Metrics.pairs())
+	w.table("[api]", c.API.pairs())
 	for i := range c.Ports {
 		w.entry("[[port]]", c.Ports[i].pairs())
 	}

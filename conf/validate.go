@@ -35,6 +35,7 @@ const (
 // validate notes every rule that cfg breaks.
 func (p *problems) validate(cfg *Config) {
 	p.checkDirector(cfg)
+	p.checkListeners(cfg)
 	p.checkPorts(cfg.Ports)
 	p.checkRoutes(cfg)
 	p.checkNeighbors(cfg)
@@ -82,6 +83,7 @@ func (p *problems) checkDirector(cfg *Config) {
 	if !strings.HasPrefix(d.Control, "/") || len(d.Control) > maxSocketPath || !printable(d.Control) {
 		p.add("director.control", "%q is not the path of a socket; write an absolute path of up to %d bytes", d.Control, maxSocketPath)
 	}
+	p.checkGroup(d.ControlGroup)
 	p.between("director.announce", d.Announce, 0, maxAnnounce)
 	if d.HostPort == "" {
 		return

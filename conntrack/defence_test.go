@@ -267,3 +267,80 @@ func TestDefenceAllocatesNothing(t *testing.T) {
 		t.Errorf("%v allocations", n)
 	}
 }
+
+// A dropped entry takes its parent along when it was the last child, unless the parent is
+// a template of an answered client; one that ends by itself does not (ip_vs_conn_expire).
+func TestDroppedChildTakesParentAlong(t *testing.T) {
+	for _, row := range []struct {
+		name                     string
+		template, assured        bool
+		children                 int
+		dropped, revived, remain bool
+	}{
+		{name: "last child of a template", template: true, children: 1, dropped: true},
+		{name: "last child of an assured template", template: true, assured: true, children: 1, dropped: true, remain: true},
+		{name: "one child of two", template: true, children: 2, dropped: true, remain: true},
+		{name: "child that ends by itself", template: true, children: 1, remain: true},
+		{name: "child that a packet revives", template: true, children: 1, dropped: true, revived: true, remain: true},
+		{name: "last child of a control connection", children: 1, dropped: true},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			tab := newTable(t, 1000, nil)
+			now := Tick(1000)
+			p := conn(ip4(192, 0, 2, 7), 0, 3000)
+			if row.template {
+				p.Flags = FlagTemplate
+			}
+			parent := insert(t, tab, p, 0, now)
+			if row.assured {
+				tab.At(parent).Assure()
+			}
+			var refs []Ref
+			for i := range row.children {
+				refs = append(refs, insert(t, tab, conn(ip4(192, 0, 2, 7), uint16(40000+i), 100), parent, now))
+			}
+			if row.dropped {
+				for n := 0; n == 0; { // all chains in turn
+					for i := range tab.shards {
+						for j := range tab.shards[i].buckets {
+							draws := []uint64{uint64(i), uint64(j)}
+							n += tab.Sample(now, len(tab.shards)*minBuckets, func(uint64) uint64 {
+								d := draws[0]
+								draws = draws[1:]
+								return d
+							}, func(c *Conn) bool { return c.parent != 0 && c.ClientPort == 40000 })
+						}
+					}
+				}
+			}
+			if row.revived {
+				c := tab.At(refs[0])
+				s, _ := tab.Lock(c.Proto, &c.Client, c.ClientPort, now)
+				c.Timeout = 500
+				s.Touch(refs[0], now)
+				s.Unlock()
+			}
+			for range 5 {
+				now++
+				tab.Advance(now, 0, 1)
+			}
+			if !row.dropped {
+				now += 200
+				tab.Advance(now, 0, 1)
+			}
+			want := row.children - 1
+			if row.revived {
+				want = row.children
+			}
+			if row.remain {
+				want++
+			}
+			if tab.Len() != want {
+				t.Errorf("%d entries left, want %d", tab.Len(), want)
+			}
+			if row.remain && tab.At(parent).Children() != want-1 {
+				t.Errorf("the parent counts %d children, want %d", tab.At(parent).Children(), want-1)
+			}
+		})
+	}
+}

@@ -56,6 +56,10 @@ type Table struct {
 	max    int64
 	seed   [2]uint64
 	owner  Owner
+
+	bereft   sync.Mutex // taken inside a shard's lock, never around one
+	parents  []Ref      // each held by a child that was dropped and has died: see bereave
+	bereaved atomic.Int64
 }
 
 // Shard is one lock's worth of entries.
@@ -292,7 +296,11 @@ func (s *Shard) fire(r Ref, t Tick) {
 	if c.Flags&FlagNoCPort != 0 {
 		s.t.noPort.Add(-1)
 	}
-	if c.parent != 0 {
+	switch {
+	case c.parent == 0:
+	case c.Timeout == 0: // dropped: only here is a timeout 0, as with the kernel
+		s.t.bereave(c.parent)
+	default:
 		atomic.AddUint32(&s.t.conns[c.parent].children, ^uint32(0))
 	}
 	*c = Conn{next: s.unused}
@@ -367,6 +375,41 @@ func (s *Shard) grow() {
 	}
 }
 
+// bereave remembers parent r of a dropped entry that has died, whose shard may be another:
+// it may have to end too. The dead child goes on to count, so that r stays until then.
+func (t *Table) bereave(r Ref) {
+	t.bereft.Lock()
+	defer t.bereft.Unlock()
+	t.parents = append(t.parents, r)
+	t.bereaved.Store(int64(len(t.parents)))
+}
+
+// dropParents ends the parents whose last child was dropped, unless they are templates
+// of clients that were answered (ip_vs_conn_expire). A parent's own parent follows it.
+func (t *Table) dropParents(now Tick) {
+	t.bereft.Lock()
+	parents := t.parents
+	t.parents = nil
+	t.bereaved.Store(0)
+	t.bereft.Unlock()
+	for _, r := range parents {
+		c := &t.conns[r] // alive, and these three of it do not change
+		s, _ := t.Lock(c.Proto, &c.Client, c.ClientPort, now)
+		t.Release(r)
+		if c.Children() == 0 && !(c.Template() && c.Assured()) {
+			s.drop(r, now)
+		}
+		s.Unlock()
+	}
+}
+
+// drop is Expire for an entry that is sacrificed (ip_vs_conn_del). Its timeout of 0 says
+// so until it dies, or a packet revives it.
+func (s *Shard) drop(r Ref, now Tick) {
+	s.t.conns[r].Timeout = 0
+	s.Expire(r, now)
+}
+
 // Advance expires what is due by now in shards first, first+step, first+2*step, …:
 // workers share the table by calling it with their number and how many they are.
 func (t *Table) Advance(now Tick, first, step int) {
@@ -377,6 +420,9 @@ func (t *Table) Advance(now Tick, first, step int) {
 			s.advance(now)
 		}
 		s.mu.Unlock()
+	}
+	if t.bereaved.Load() > 0 {
+		t.dropParents(now)
 	}
 }
 
@@ -423,8 +469,9 @@ func (t *Table) ExpireIf(now Tick, f func(c *Conn) bool) (n int) {
 }
 
 // Sample looks at one part in share of all hash chains, drawn at random with repetition
-// by draw (uniform in [0, n)), and makes the timer of every entry there for which f is
-// true fire now (ip_vs_random_dropentry). It returns how many.
+// by draw (uniform in [0, n)), and drops every entry there for which f is true: its timer
+// fires now, and when it was the last child of its parent that may end too
+// (ip_vs_random_dropentry). It returns how many.
 func (t *Table) Sample(now Tick, share int, draw func(n uint64) uint64, f func(c *Conn) bool) (n int) {
 	total := 0
 	for i := range t.shards {
@@ -438,7 +485,7 @@ func (t *Table) Sample(now Tick, share int, draw func(n uint64) uint64, f func(c
 		s.mu.Lock()
 		for r := s.buckets[draw(uint64(len(s.buckets)))]; r != 0; r = t.conns[r].next {
 			if f(&t.conns[r]) {
-				s.Expire(r, now)
+				s.drop(r, now)
 				n++
 			}
 		}

@@ -22,6 +22,9 @@ func (d *Director) Reload() ([]conf.Change, error) {
 	}
 	d.mu.Lock()
 	d.reloadErr, d.reloaded = err, time.Now()
+	if err == nil {
+		d.outside.reloadedOK = d.reloaded
+	}
 	d.mu.Unlock()
 	if err != nil {
 		d.log.Error("reload refused", "file", d.opt.Path, "err", err)

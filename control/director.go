@@ -49,6 +49,7 @@ type Director struct {
 	faults  faults
 	streams streams
 	drains  drains
+	outside outside
 	own     string // the TUN the director made for itself; "" for none
 
 	mu        sync.Mutex // guards what follows: there is one writer at a time
@@ -76,10 +77,13 @@ func New(cfg *conf.Config, opt Options) (d *Director, err error) {
 	}
 	// First, for it is what only one director can have: another one's guard and policy
 	// rules are not touched. Requests wait until Run serves them.
-	if d.socket, err = listen(cfg.Director.Control); err != nil {
+	if d.socket, err = listenGroup(cfg.Director.Control, cfg.Director.ControlGroup); err != nil {
 		return d, err
 	}
 	if d.lock, err = lockName(cfg.Director.Name); err != nil {
+		return d, err
+	}
+	if err = d.outside.open(cfg); err != nil {
 		return d, err
 	}
 	workers := cfg.Director.Workers
@@ -233,6 +237,7 @@ func (d *Director) Run(ctx context.Context, reload <-chan os.Signal) error {
 		})
 	}
 	g.Go(func() error { return d.serve(ctx, d.socket) })
+	d.serveOutside(ctx, g)
 	g.Go(func() error { return d.housekeep(ctx, reload) })
 	if d.cfg.Director.FollowRoutes {
 		g.Go(func() error { return d.follow(ctx) })
@@ -351,6 +356,7 @@ func (d *Director) Close() (err error) {
 		}
 	}
 	d.queues = nil
+	err = errors.Join(err, d.outside.close())
 	if d.local != nil {
 		err = errors.Join(err, d.local.Remove())
 		d.local = nil

@@ -3,6 +3,7 @@ package control
 import (
 	"fmt"
 	"iter"
+	"syscall"
 	"time"
 
 	"github.com/dirigo-lb/dirigo/conf"
@@ -70,6 +71,9 @@ func (b *atRest) change(cmd *ipvsadm.Command) error {
 
 // noDaemons is the refusal of a command about connection sync.
 func noDaemons(cmd *ipvsadm.Command) error {
+	if cmd.Op == ipvsadm.OpStopDaemon {
+		return syscall.ESRCH // none runs
+	}
 	return &ipvsadm.Error{Text: fmt.Sprintf("%v is not possible here: connections are not synchronized in this version", cmd.Op), ExitCode: ipvsadm.ExitRefused}
 }
 

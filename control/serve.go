@@ -5,9 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
-	"time"
 
 	"github.com/dirigo-lb/dirigo/control/api"
 )
@@ -21,6 +21,9 @@ func (d *Director) routes() *http.ServeMux {
 	d.serveConns(mux)
 	d.serveTrace(mux)
 	d.serveDrain(mux)
+	d.serveMetrics(mux)
+	d.serveSettings(mux)
+	d.serveLists(mux)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusNotFound, fmt.Errorf("%s %s: there is no such thing in /v1", r.Method, r.URL.Path))
 	})
@@ -29,23 +32,7 @@ func (d *Director) routes() *http.ServeMux {
 
 // serve answers requests on the control socket until ctx ends.
 func (d *Director) serve(ctx context.Context, l net.Listener) error {
-	srv := &http.Server{Handler: d.routes(), ReadHeaderTimeout: 5 * time.Second, BaseContext: func(net.Listener) context.Context { return ctx }}
-	ended := make(chan struct{})
-	stop := context.AfterFunc(ctx, func() {
-		defer close(ended)
-		// Answers under way read what is taken down next.
-		patience, cancel := context.WithTimeout(context.Background(), time.Second)
-		defer cancel()
-		if srv.Shutdown(patience) != nil {
-			srv.Close()
-		}
-	})
-	defer stop()
-	if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("control socket: %w", err)
-	}
-	<-ended
-	return nil
+	return d.serveOn(ctx, l, "control socket", d.routes())
 }
 
 // reply answers with v as JSON.
@@ -78,12 +65,22 @@ func newStream(w http.ResponseWriter, r *http.Request) *stream {
 // put writes one value and reports whether to go on: the client may have gone.
 func (s *stream) put(v any) bool { return s.ctx.Err() == nil && s.Encode(v) == nil }
 
+// maxBody bounds a request in bytes: twice the largest batch that ipvsadm -R sends.
+const maxBody = 32 << 20
+
 // body decodes a request's JSON, strictly: an unknown key is a mistake somebody should
-// hear of.
+// hear of, and what follows the value is one that was not meant so.
 func body(r *http.Request, v any) error {
-	d := json.NewDecoder(r.Body)
+	d := json.NewDecoder(http.MaxBytesReader(nil, r.Body, maxBody))
 	d.DisallowUnknownFields()
-	if err := d.Decode(v); err != nil {
+	err := d.Decode(v)
+	if err == nil && d.Decode(&struct{}{}) != io.EOF {
+		err = errors.New("there is more than one JSON value")
+	}
+	if long := (*http.MaxBytesError)(nil); errors.As(err, &long) {
+		err = fmt.Errorf("more than %d MiB", maxBody>>20)
+	}
+	if err != nil {
 		return fmt.Errorf("request: %w", err)
 	}
 	return nil

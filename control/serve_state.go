@@ -6,6 +6,7 @@ import (
 
 	"github.com/dirigo-lb/dirigo/conf"
 	"github.com/dirigo-lb/dirigo/control/api"
+	"github.com/dirigo-lb/dirigo/dataplane"
 )
 
 // serveState mounts services and their changes.
@@ -34,24 +35,17 @@ func (d *Director) services(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusBadRequest, err)
 		return
 	}
-	var out *stream
-	for _, s := range d.plane.Services() {
-		if only != nil && s.Key != *only {
-			continue
-		}
-		if out == nil {
-			out = newStream(w, r)
-		}
-		if !out.put(serviceStatus(&s)) {
-			return
-		}
+	if only == nil {
+		out := newStream(w, r)
+		d.plane.EachService(func(s *dataplane.ServiceStatus) bool { return out.put(serviceStatus(s)) })
+		return
 	}
-	switch {
-	case out == nil && only != nil:
+	s, ok := d.plane.Service(*only)
+	if !ok {
 		fail(w, http.StatusNotFound, fmt.Errorf("%v: %w", only, conf.ErrNoService))
-	case out == nil:
-		newStream(w, r)
+		return
 	}
+	newStream(w, r).put(serviceStatus(&s))
 }
 
 // serviceParam is the service that a request names, nil for none.

@@ -29,10 +29,8 @@ func (d *Director) Status() api.Status {
 		s.ReloadError = d.reloadErr.Error()
 	}
 	ports := d.plane.Ports()
-	for i, l := range d.links {
-		p := api.Port{Name: l.Name, MTU: l.MTU, Guarded: d.guard != nil && d.cfg.Ports[i].Guard == conf.GuardOn && d.cfg.Ports[i].Driver == conf.AFPacket}
-		p.Received, p.Sent, p.Lost, p.Dropped = ports[i].RxFrames, ports[i].TxFrames, ports[i].TxLost, ports[i].RxDropped
-		s.Ports = append(s.Ports, p)
+	for i := range d.links {
+		s.Ports = append(s.Ports, d.port(i, ports[i]))
 	}
 	for r, n := range d.plane.Reasons() {
 		if n > 0 {
@@ -45,6 +43,13 @@ func (d *Director) Status() api.Status {
 		}
 	}
 	return s
+}
+
+// port is a port on the wire. The caller holds d.mu.
+func (d *Director) port(i int, c dataplane.PortCounters) api.Port {
+	l := &d.links[i]
+	return api.Port{Name: l.Name, MTU: l.MTU, Guarded: d.guard != nil && d.cfg.Ports[i].Guard == conf.GuardOn && d.cfg.Ports[i].Driver == conf.AFPacket,
+		Received: c.RxFrames, Sent: c.TxFrames, Lost: c.TxLost, Dropped: c.RxDropped}
 }
 
 // serviceStatus is a service on the wire.

@@ -59,6 +59,6 @@ func (s *streams) serve(mux *http.ServeMux) {
 			return
 		}
 		end()
-		reply(w, struct{}{})
+		w.WriteHeader(http.StatusNoContent)
 	})
 }

@@ -166,6 +166,8 @@ func (p *Plane) AddServer(k conf.ServiceKey, c conf.Server) error {
 		s.Addr, s.V6, s.Port = key.addr, key.v6, key.port
 		s.ID = p.newID(s)
 	}
+	p.added++
+	s.added = p.added
 	p.setServer(s, &c)
 	s.LastWeight.Store(int32(c.Weight))
 	s.service.Store(svc)

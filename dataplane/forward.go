@@ -65,7 +65,7 @@ func (w *Worker) forward(f *packet.Frame, a *action) (Verdict, Reason) {
 		}
 		w.translate(f, a)
 	case conf.Tunnel:
-		return w.tunnel(f, &tunnel, rt)
+		return w.tunnel(f, &tunnel, rt, mtu+encap.Overhead(&tunnel))
 	}
 	if int(a.method) >= len(methodReason) {
 		w.explainWhy(whyNoMethod)
@@ -147,10 +147,10 @@ func (w *Worker) toHost(f *packet.Frame, a *action) (Verdict, Reason) {
 }
 
 // tunnel wraps a packet and sends it. A super-frame is cut first: no link can be told
-// how to cut one behind an outer header.
-func (w *Worker) tunnel(f *packet.Frame, t *encap.Tunnel, rt *route) (Verdict, Reason) {
+// how to cut one behind an outer header. mtu is the path's, which may be less than rt's.
+func (w *Worker) tunnel(f *packet.Frame, t *encap.Tunnel, rt *route, mtu int) (Verdict, Reason) {
 	if !encap.NeedsSegmenting(f, true, true) {
-		return w.wrap(f, t, rt)
+		return w.wrap(f, t, rt, mtu)
 	}
 	if !w.seg.Reset(f) {
 		return Drop, NotSegmented
@@ -162,33 +162,38 @@ func (w *Worker) tunnel(f *packet.Frame, t *encap.Tunnel, rt *route) (Verdict, R
 			return v, r
 		}
 		dst.Port = f.Port
-		if sv, sr := w.wrap(dst, t, rt); sv != Send {
+		if sv, sr := w.wrap(dst, t, rt, mtu); sv != Send {
 			v, r = sv, sr
 		}
 	}
 }
 
-func (w *Worker) wrap(f *packet.Frame, t *encap.Tunnel, rt *route) (Verdict, Reason) {
+func (w *Worker) wrap(f *packet.Frame, t *encap.Tunnel, rt *route, mtu int) (Verdict, Reason) {
 	*w.ipID++
 	if !encap.Encapsulate(f, t, *w.ipID) {
 		return Drop, NotEncapsulated
 	}
-	return w.emit(f, rt, t.Dst, ForwardTunnel)
+	return w.emitCut(f, rt, t.Dst, mtu, ForwardTunnel)
 }
 
 // emit sends a finished packet along rt, the route of address to, in fragments where it
 // is too long (what must not be cut has been refused before).
 func (w *Worker) emit(f *packet.Frame, rt *route, to packet.Addr, reason Reason) (Verdict, Reason) {
+	return w.emitCut(f, rt, to, int(rt.mtu), reason)
+}
+
+// emitCut is emit for a path whose MTU may be less than its first link's.
+func (w *Worker) emitCut(f *packet.Frame, rt *route, to packet.Addr, mtu int, reason Reason) (Verdict, Reason) {
 	hop := rt.via
 	if rt.onLink {
 		hop = to
 	}
-	whole, pieces := w.cut(f, int(rt.mtu))
+	whole, pieces := w.cut(f, mtu)
 	switch {
 	case whole:
 		return w.send(f, rt.port, hop, reason)
 	case !pieces:
-		w.explainMTU(whyUncuttable, int(rt.mtu))
+		w.explainMTU(whyUncuttable, mtu)
 		return Drop, TooBig
 	}
 	v, r := Send, reason

@@ -161,8 +161,8 @@ func (w *Worker) tunnelError(f *packet.Frame) (Verdict, Reason, bool) {
 	if !quotedIP(f, f.L4+icmpHeader, false, &outer) {
 		return 0, 0, false
 	}
-	at, ok := w.tunnelPayload(f, &outer)
-	if !ok || !quotedIP(f, at, false, &inner) || !quotedPorts(f, &inner) {
+	at, v6, ok := w.tunnelPayload(f, &outer)
+	if !ok || v6 || !quotedIP(f, at, false, &inner) || !quotedPorts(f, &inner) {
 		return 0, 0, false
 	}
 	fl := &inner.flow
@@ -209,29 +209,36 @@ func (w *Worker) tunnelError(f *packet.Frame) (Verdict, Reason, bool) {
 	return Taken, TunnelError, true
 }
 
-// tunnelPayload is where the inner IPv4 header begins in a quoted tunnel packet, if that
-// is of a kind and to a server that tunnels go to.
-func (w *Worker) tunnelPayload(f *packet.Frame, q *quote) (at uint32, ok bool) {
+// tunnelPayload is where the inner IP header begins in a quoted tunnel packet, and its
+// family, if that is of a kind and to a server that tunnels go to.
+func (w *Worker) tunnelPayload(f *packet.Frame, q *quote) (at uint32, v6, ok bool) {
 	b := f.Buf[:f.IPEnd]
 	t, known := w.table.tunnels[q.flow.Dst]
-	if !known || t.V6 {
-		return 0, false
+	if !known {
+		return 0, false, false
 	}
+	var proto uint8
 	switch {
-	case q.flow.Proto == packet.IPIP && t.Kind == encap.IPIP:
-		return q.l4, true
+	case t.Kind == encap.IPIP:
+		at, proto = q.l4, q.flow.Proto
 	case q.flow.Proto == packet.UDP && t.Kind == encap.GUE:
-		if uint32(len(b)) < q.l4+12 || binary.BigEndian.Uint16(b[q.l4+2:]) != t.Port || b[q.l4+8]&0xe0 != 0 || b[q.l4+9] != packet.IPIP {
-			return 0, false
+		if uint32(len(b)) < q.l4+12 || binary.BigEndian.Uint16(b[q.l4+2:]) != t.Port || b[q.l4+8]&0xe0 != 0 {
+			return 0, false, false
 		}
-		return q.l4 + 12 + 4*uint32(b[q.l4+8]&0x1f), true
+		at, proto = q.l4+12+4*uint32(b[q.l4+8]&0x1f), b[q.l4+9]
 	case q.flow.Proto == packet.GRE && t.Kind == encap.GRE:
-		if uint32(len(b)) < q.l4+4 || b[q.l4]&^0x80 != 0 || b[q.l4+1] != 0 || binary.BigEndian.Uint16(b[q.l4+2:]) != packet.EtherIPv4 {
-			return 0, false
+		if uint32(len(b)) < q.l4+4 || b[q.l4]&^0x80 != 0 || b[q.l4+1] != 0 {
+			return 0, false, false
 		}
-		return q.l4 + 4 + uint32(b[q.l4]>>7)*4, true
+		at = q.l4 + 4 + uint32(b[q.l4]>>7)*4
+		switch binary.BigEndian.Uint16(b[q.l4+2:]) {
+		case packet.EtherIPv4:
+			proto = packet.IPIP
+		case packet.EtherIPv6:
+			proto = packet.IPv6
+		}
 	}
-	return 0, false
+	return at, proto == packet.IPv6, proto == packet.IPv6 || proto == packet.IPIP
 }
 
 func (w *Worker) countIn(s *Server, f *packet.Frame) {

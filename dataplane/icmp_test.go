@@ -116,3 +116,47 @@ func TestICMPErrorTooLong(t *testing.T) {
 		})
 	}
 }
+
+// A long ping that came as an atomic fragment (RFC 6946), from a path with a larger MTU
+// than the way back, is answered in pieces with one fragment header each.
+func TestLongEchoReplyToAtomicFragment(t *testing.T) {
+	g := newRig(t, 1)
+	vip6, client6 := addr("2001:db8:1::100"), addr("2001:db8:1::7")
+	g.env.Routes = append(g.env.Routes, dataplane.Route{Dest: netip.MustParsePrefix("2001:db8:1::/64"), Port: 0})
+	g.plane.SetEnvironment(g.env)
+	g.plane.Neighbors().SetStatic([]arp.Static{{Port: 0, Addr: client6, MAC: hostMAC(0, client6)}})
+	if err := g.plane.AddService(conf.Service{Key: conf.ServiceKey{Proto: packet.TCP, Addr: vip6.Netip(), Port: 80}, Scheduler: "rr"}); err != nil {
+		t.Fatal(err)
+	}
+	g.plane.Publish()
+	for _, size := range []int{100, 3000} {
+		ping := packet.Spec{
+			Flow:     packet.Flow{Src: client6, Dst: vip6, Proto: packet.ICMPv6, V6: true},
+			ICMPType: packet.ICMPv6EchoRequest, Payload: make([]byte, size), EthDst: dirMACs[0], EthSrc: hostMAC(0, client6),
+		}.Frame()
+		ping = slices.Insert(ping, 14+40, packet.ICMPv6, 0, 0, 0, 1, 2, 3, 4)
+		binary.BigEndian.PutUint16(ping[14+4:], uint16(8+8+size))
+		ping[14+6] = 44
+		out := g.rx(0, 0, ping, packet.Vnet{})
+		if g.v != dataplane.Taken || g.r != dataplane.AnsweredEcho {
+			t.Fatalf("%d bytes: ends as %v, %v", size, g.v, g.r)
+		}
+		if size == 100 {
+			if len(out) != 1 || out[0].frame[14+6] != packet.ICMPv6 {
+				t.Errorf("the short reply has next header %d", out[0].frame[14+6])
+			}
+			continue
+		}
+		got := 0
+		for _, s := range out {
+			b := s.frame[14:]
+			if b[6] != 44 || b[40] != packet.ICMPv6 || len(b) > 1500 {
+				t.Errorf("a piece of %d bytes with next headers %d, %d", len(b), b[6], b[40])
+			}
+			got += len(b) - 48
+		}
+		if got != 8+size {
+			t.Errorf("%d bytes in %d pieces, want %d", got, len(out), 8+size)
+		}
+	}
+}

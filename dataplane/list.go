@@ -33,21 +33,7 @@ func (p *Plane) Services() []ServiceStatus {
 	defer p.stats.mu.Unlock()
 	out := make([]ServiceStatus, 0, len(p.order))
 	for _, s := range p.order {
-		st := ServiceStatus{Service: s.rules.Load().conf}
-		if f := p.stats.services[s.ID]; f != nil {
-			st.Figures = f.read()
-		}
-		for _, srv := range s.servers {
-			d := ServerStatus{
-				Server: srv.rules.Load().conf, Active: int(srv.Active.Load()), Inactive: int(srv.Inactive.Load()),
-				Persistent: int(srv.persistent.Load()), Overload: srv.Overload.Load(),
-			}
-			if int(srv.ID) < len(p.stats.servers) {
-				d.Figures = p.stats.servers[srv.ID].read()
-			}
-			st.Servers = append(st.Servers, d)
-		}
-		out = append(out, st)
+		out = append(out, p.status(s))
 	}
 	return out
 }

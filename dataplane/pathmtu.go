@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/dirigo-lb/dirigo/conntrack"
-	"github.com/dirigo-lb/dirigo/encap"
 	"github.com/dirigo-lb/dirigo/packet"
 )
 
@@ -36,10 +35,10 @@ func (s *Server) learnMTU(mtu int, now time.Duration) {
 // section 4).
 const leastPathMTU6 = 1280
 
-// tunnelTooBig learns what a router says of an IP-in-IP tunnel packet with IPv6 outside,
-// inside or both, if a connection's packet is in it. With the kernel it is the host's own
-// stack that keeps it, as a route exception; here too the client is not told before
-// its next packet. It is not done when the message is about anything else.
+// tunnelTooBig learns what a router says of a tunnel packet with IPv6 outside, inside or
+// both, if a connection's packet is in it. With the kernel it is the host's own stack
+// that keeps it, as a route exception (ip6_update_pmtu, ipv4_update_pmtu); here too the
+// client is not told before its next packet. It is not done when the message is about anything else.
 func (w *Worker) tunnelTooBig(f *packet.Frame) (Verdict, Reason, bool) {
 	var outer, inner quote
 	if !quotedIP(f, f.L4+icmpHeader, f.Flow.V6, &outer) {
@@ -55,12 +54,8 @@ func (w *Worker) tunnelTooBig(f *packet.Frame) (Verdict, Reason, bool) {
 	} else if mtu &= 0xffff; typ != packet.ICMPUnreachable || code != 4 { // RFC 1191 section 4
 		return 0, 0, false
 	}
-	t, known := w.table.tunnels[outer.flow.Dst]
-	v6 := outer.flow.Proto == packet.IPv6
-	if !known || t.Kind != encap.IPIP || !v6 && outer.flow.Proto != packet.IPIP {
-		return 0, 0, false
-	}
-	if !quotedIP(f, outer.l4, v6, &inner) || !quotedPorts(f, &inner) {
+	at, v6, ok := w.tunnelPayload(f, &outer)
+	if !ok || !quotedIP(f, at, v6, &inner) || !quotedPorts(f, &inner) {
 		return 0, 0, false
 	}
 	fl := &inner.flow

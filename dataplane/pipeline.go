@@ -54,6 +54,11 @@ func (w *Worker) decide(f *packet.Frame) (Verdict, Reason) {
 		w.release(&a)
 		return v, r
 	}
+	if w.table.starters != nil && f.Flow.Proto == packet.UDP {
+		if a, ok := w.startCall(f); ok {
+			return w.answer(f, &a)
+		}
+	}
 	if w.table.sysctl.NATICMPSend.On() && w.strayAnswer(f) {
 		return Drop, StrayAnswer
 	}

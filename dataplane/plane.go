@@ -45,7 +45,8 @@ type Plane struct {
 	trash    []*Server
 	freeIDs  []uint32
 	svcIDs   uint32
-	orphans  bool // ExpireOrphans has found some
+	added    uint64 // servers so far
+	orphans  bool   // ExpireOrphans has found some
 	dropper  conntrack.Dropper
 }
 

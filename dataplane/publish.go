@@ -25,7 +25,7 @@ func (p *Plane) publish() {
 		services: make(map[serviceAddr]*Service, len(p.services)), fwmarks: map[fwmarkKey]*Service{},
 		vips: make(map[packet.Addr]bool), own: make(map[packet.Addr]bool), tunnels: make(map[packet.Addr]encap.Tunnel),
 		broadcasts: make(map[packet.Addr]bool), natServers: make(map[serviceAddr]bool), natHosts: make(map[serviceAddr]bool), natMarks: make(map[serviceAddr][]uint32),
-		sysctl: p.sysctl, timeouts: p.timeouts,
+		sysctl: p.sysctl, timeouts: p.timeouts, starters: p.starters(),
 	}
 	for i, e := range p.env.Ports {
 		links[i] = e.Link

@@ -3,6 +3,7 @@ package dataplane_test
 import (
 	"bytes"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -94,7 +95,12 @@ func newRigRate(tb testing.TB, workers, icmpRate int) *rig {
 		w := p.NewWorker(dq)
 		g.workers, g.queues = append(g.workers, w), append(g.queues, qs)
 	}
-	p.Watch(&dataplane.Watcher{Told: func(e *dataplane.Event) { g.v, g.r, g.trace = e.Verdict, e.Reason, *e.Trace.Clone() }})
+	p.Watch(&dataplane.Watcher{Told: func(e *dataplane.Event) {
+		g.v, g.r, g.trace = e.Verdict, e.Reason, *e.Trace.Clone()
+		if !slices.Contains(e.Reason.Verdicts(), e.Verdict) {
+			tb.Errorf("a frame ended with %v %v; the reason has %v only", e.Verdict, e.Reason, e.Reason.Verdicts())
+		}
+	}})
 	p.Publish()
 	return g
 }

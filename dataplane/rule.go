@@ -107,6 +107,7 @@ const (
 	whyFragmentECN
 	whyFragmentMalformed
 	whyNoMethod
+	whyServerBegins
 	whys // their number
 )
 
@@ -152,6 +153,8 @@ var whyTexts = [whys]struct {
 	whyFragmentLength:    {FragmentRefused, "a fragment that is empty, no multiple of 8 bytes, or contradicts the packet's end"},
 	whyFragmentECN:       {FragmentRefused, "its fragments have congestion marks that do not go together (RFC 3168): the packet is given up"},
 	whyFragmentMalformed: {FragmentRefused, "its fragments came together, and make no well-formed packet"},
+
+	whyServerBegins: {ForwardReply, "{server} itself begins a call of {service} (persistence engine sip): its source becomes the virtual service"},
 
 	whyNoMethod: {NotEncapsulated, "{server} has a forwarding method that the director does not know"},
 }

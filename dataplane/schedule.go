@@ -149,10 +149,7 @@ func (t template) release(w *Worker) {
 // sticky finds or makes the client's template (ip_vs_sched_persist) and returns its
 // server. The template's server is used whatever its weight or load.
 func (w *Worker) sticky(f *packet.Frame, fl *packet.Flow, svc *Service, rules *serviceRules) (server *Server, parent template, r Reason) {
-	k := conntrack.Key{Proto: fl.Proto, V6: fl.V6, Other: fl.Dst}
-	for i := range k.Client {
-		k.Client[i] = fl.Src[i] & rules.mask[i]
-	}
+	k := conntrack.Key{Client: rules.masked(&fl.Src), Proto: fl.Proto, V6: fl.V6, Other: fl.Dst}
 	same := fl.DstPort == svc.Key.Port
 	switch {
 	case svc.Key.Fwmark != 0: // one template for all that the mark gathers
@@ -168,24 +165,42 @@ func (w *Worker) sticky(f *packet.Frame, fl *packet.Flow, svc *Service, rules *s
 		}
 		k.ClientPort = w.plane.engine.Port(call)
 	}
+	return w.stick(&k, call, nil, fl, rules)
+}
+
+// masked is the address of a client's template.
+func (r *serviceRules) masked(client *packet.Addr) (a packet.Addr) {
+	for i := range a {
+		a[i] = client[i] & r.mask[i]
+	}
+	return a
+}
+
+// stick finds the template of k, and of call for a service with the engine, or makes it,
+// and holds it. want is the server that it must be of; nil: of any, and the scheduler
+// names a new one's. An unfit one is disabled (ip_vs_check_template).
+func (w *Worker) stick(k *conntrack.Key, call []byte, want *Server, fl *packet.Flow, rules *serviceRules) (server *Server, parent template, r Reason) {
 	s, h := w.conns.Lock(k.Proto, &k.Client, k.ClientPort, w.tick)
 	defer s.Unlock()
 	var ref conntrack.Ref
 	if call != nil {
-		ref = w.plane.engine.Template(s, h, &k, call)
+		ref = w.plane.engine.Template(s, h, k, call)
 	} else {
-		ref = s.Template(h, &k)
+		ref = s.Template(h, k)
 	}
 	if ref != 0 {
 		server = w.serverOf(s.At(ref))
-		if server == nil || !server.Available.Load() ||
+		if server == nil || !server.Available.Load() || want != nil && server != want ||
 			w.table.sysctl.ExpireQuiescentTemplate.On() && server.Weight.Load() == 0 {
 			s.Disable(ref)
 			ref = 0
 		}
 	}
 	if ref == 0 {
-		if server = w.pick(fl, rules); server == nil {
+		if server = want; server == nil {
+			server = w.pick(fl, rules)
+		}
+		if server == nil {
 			return nil, parent, NoDestination
 		}
 		c := conntrack.Conn{
@@ -196,7 +211,7 @@ func (w *Worker) sticky(f *packet.Frame, fl *packet.Flow, svc *Service, rules *s
 		if fl.V6 {
 			c.Flags |= conntrack.FlagV6
 		}
-		if svc.Key.Fwmark == 0 && k.OtherPort != 0 {
+		if k.OtherPort != 0 { // 0 of a fwmark service too
 			c.DestPort = server.Port
 		}
 		var err error
@@ -213,14 +228,6 @@ func (w *Worker) sticky(f *packet.Frame, fl *packet.Flow, svc *Service, rules *s
 	w.conns.Hold(ref)
 	s.Touch(ref, w.tick)
 	return server, template{ref}, noReason
-}
-
-// sipCall is the Call-ID of a SIP message in UDP (ip_vs_sip_fill_param).
-func sipCall(f *packet.Frame) ([]byte, bool) {
-	if f.Flow.Proto != packet.UDP || f.FragOff != 0 || f.L4+8 >= f.IPEnd {
-		return nil, false
-	}
-	return conntrack.CallID(f.Buf[f.L4+8 : f.IPEnd])
 }
 
 // markAddr is the virtual address of a fwmark service's template: the mark in the first

@@ -39,6 +39,7 @@ type serviceRules struct {
 type Server struct {
 	sched.Server // ID is the number that connections keep
 	key          serverKey
+	added        uint64 // when it was added last: the count of additions
 	service      atomic.Pointer[Service]
 	rules        atomic.Pointer[serverRules]
 	persistent   atomic.Int32 // templates bound to it (kernel: persistconns)

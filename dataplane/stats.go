@@ -2,6 +2,7 @@ package dataplane
 
 import (
 	"sync"
+	"time"
 )
 
 // Counter holds the five figures IPVS keeps for servers, services and the whole.
@@ -77,6 +78,7 @@ type stats struct {
 	total    figures
 	reasons  [Reasons]uint64
 	ports    []PortCounters
+	workers  []WorkerStatus
 }
 
 // delta is what one worker counted for one server since it last handed over.
@@ -107,6 +109,14 @@ func (s *stats) collect(ds []delta, reasons *[Reasons]uint64, ports []PortCounte
 	for i, n := range ports {
 		s.ports[i].add(&n)
 	}
+}
+
+// worked takes over what a worker says of its batches.
+func (s *stats) worked(id int, l *Load, now time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.workers[id].add(l)
+	s.workers[id].Seen = now
 }
 
 // begin makes room for a service's figures.
@@ -205,6 +215,8 @@ func (w *Worker) handOver() {
 		}
 	}
 	w.plane.stats.collect(c.out, &c.reasons, w.ports, *w.plane.servers.Load())
+	w.plane.stats.worked(w.id, &w.load, w.now)
 	c.reasons = [Reasons]uint64{}
+	w.load = Load{}
 	clear(w.ports)
 }

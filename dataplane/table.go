@@ -26,6 +26,7 @@ type Table struct {
 	natServers map[serviceAddr]bool         // real servers behind NAT; protocol 0 for those of fwmark services
 	natHosts   map[serviceAddr]bool         // their addresses and protocols, port 0
 	natMarks   map[serviceAddr][]uint32     // by address alone: the marks of NAT servers without a port
+	starters   map[serviceAddr]*Server      // NAT servers of services with the SIP engine; nil: no such service
 	families   [2]bool                      // IPv4, IPv6: some service is of that family
 	tracked    [2]bool                      // some FTP service of that family has a NAT server; see ftpCommand
 	ftp        bool                         // some TCP service has port 21

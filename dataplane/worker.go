@@ -57,6 +57,8 @@ type Worker struct {
 	watchers *[]*Watcher // of the batch; nil: none
 	sight    sight
 	pollFDs  []int
+	load     Load
+	untimed  int // batches until one is timed
 }
 
 // PortCounters are counts of one port.
@@ -90,6 +92,7 @@ func (p *Plane) NewWorker(queues []Queue) *Worker {
 		w.ipID = &p.ipID
 	}
 	p.workers = append(p.workers, w)
+	p.stats.workers = append(p.stats.workers, WorkerStatus{})
 	if len(p.stats.ports) < len(queues) {
 		p.stats.ports = make([]PortCounters, len(queues))
 	}
@@ -124,6 +127,10 @@ func (w *Worker) Run(ctx context.Context, wait func(fds []int, timeout time.Dura
 func (w *Worker) Turn() (frames, port int, err error) {
 	w.begin()
 	for p, q := range w.queues {
+		start := w.now
+		if w.untimed == 0 && p > 0 {
+			start = w.plane.clock()
+		}
 		n, rerr := q.Receive(w.frames[:])
 		if rerr != nil && err == nil {
 			port, err = p, rerr
@@ -140,6 +147,11 @@ func (w *Worker) Turn() (frames, port int, err error) {
 				port, err = fp, ferr
 			}
 			q.Release()
+			w.load.size(n)
+			if w.untimed--; w.untimed < 0 {
+				w.untimed = timedEvery - 1
+				w.load.time(w.plane.clock() - start)
+			}
 		}
 	}
 	w.timers()
@@ -156,8 +168,8 @@ func (w *Worker) run(frames []packet.Frame, p int) {
 	}
 }
 
-// begin reads the clock, the table and who watches once for the batch, and expires this worker's
-// share of the connections.
+// begin reads the clock, the table and who watches once for the batch, and expires this
+// worker's share of the connections.
 func (w *Worker) begin() {
 	w.table = w.plane.table.Load()
 	w.seen.Store(w.table.gen)

@@ -69,6 +69,10 @@ func (p *Printer) Services(size int, services iter.Seq[ServiceEntry]) error {
 	p.text(titles[p.list.layout()])
 	p.end()
 	if !p.list.NoSort {
+		// Sorting has to wait for the last service. Who waits too may see that it has begun.
+		if err := p.w.Flush(); err != nil {
+			return err
+		}
 		for _, s := range sorted(whole(services), compareServices) {
 			p.service(s)
 		}

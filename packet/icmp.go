@@ -122,7 +122,9 @@ func (f *Frame) multicast(a Addr) bool {
 // EchoReply turns an ICMP or ICMPv6 echo request into its reply in place, and reports
 // whether it did: IP and Ethernet addresses (if there are any) swapped, TTL 64, DF
 // clear, checksums right, f.Flow as the reply's. Identifier, sequence number and data
-// stay. RFC 1122 section 3.2.2.6, RFC 4443 section 4.2.
+// stay, IPv6 extension headers do not: a reply has none of its own (icmpv6_echo_reply), and
+// the fragment header of an atomic fragment (RFC 6946) would be another's in front of that
+// of a reply that has to be cut. RFC 1122 section 3.2.2.6, RFC 4443 section 4.2.
 //
 // Not answered, and left untouched: anything else, fragments, a wrong checksum, a
 // destination that is a group or a source that is not one host.
@@ -144,6 +146,7 @@ func (f *Frame) EchoReply() bool {
 		binary.BigEndian.PutUint16(field, UpdateComplete(binary.BigEndian.Uint16(field), diff))
 	}
 
+	f.dropExtensions()
 	f.Flow.Src, f.Flow.Dst = f.Flow.Dst, f.Flow.Src
 	f.TTL = defaultTTL
 	ip := f.Buf[f.L3:f.IPEnd]
@@ -162,6 +165,23 @@ func (f *Frame) EchoReply() bool {
 		f.SetMACs(f.SrcMAC(), f.DstMAC())
 	}
 	return true
+}
+
+// dropExtensions takes the extension headers out of an IPv6 packet that is whole: what is
+// before them moves up to the transport header.
+func (f *Frame) dropExtensions() {
+	if !f.Flow.V6 || f.L4 == f.L3+ipv6Len {
+		return
+	}
+	n := f.L4 - f.L3 - ipv6Len
+	copy(f.Buf[f.Start+n:f.L4], f.Buf[f.Start:f.L3+ipv6Len])
+	f.Start, f.L3 = f.Start+n, f.L3+n
+	if f.Vnet.Flags&VnetNeedsCsum != 0 {
+		f.Vnet.CsumStart -= uint16(n)
+	}
+	ip := f.Buf[f.L3:]
+	binary.BigEndian.PutUint16(ip[4:], uint16(f.IPEnd-f.L4))
+	ip[6] = f.Flow.Proto
 }
 
 // appendICMP appends an ICMP or ICMPv6 message whose checksum is still 0.

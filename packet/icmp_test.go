@@ -2,7 +2,9 @@ package packet
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/hex"
+	"slices"
 	"testing"
 
 	"github.com/google/gopacket"
@@ -178,6 +180,46 @@ func TestEchoReplyOverIPv6(t *testing.T) {
 	said := *f
 	if bad := f.Parse(); bad != None || !equalFrames(said, *f) {
 		t.Errorf("%v: the frame says %+v, its bytes %+v", bad, said, *f)
+	}
+}
+
+// A reply has no extension headers, whatever the request had: an atomic fragment's
+// (RFC 6946) and destination options go. Otherwise it is the reply to a plain request.
+func TestEchoReplyDropsExtensionHeaders(t *testing.T) {
+	s := spec(ICMPv6, true)
+	s.ICMPType, s.ICMPRest, s.Payload = ICMPv6EchoRequest, 0x12340001, []byte("abc")
+	plain := s.Frame()
+	want := parsed(t, plain)
+	want.EchoReply()
+	for name, ext := range map[string][]byte{
+		"atomic fragment":                   {58, 0, 0, 0, 1, 2, 3, 4},
+		"destination options":               {58, 0, 1, 4, 0, 0, 0, 0},
+		"options before an atomic fragment": {44, 1, 1, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 58, 0, 0, 0, 1, 2, 3, 4},
+	} {
+		for _, unfinished := range []bool{false, true} {
+			b := slices.Insert(slices.Clone(plain), 14+40, ext...)
+			b[14+5] += byte(len(ext))
+			b[14+6] = map[string]byte{"atomic fragment": 44}[name]
+			if b[14+6] == 0 {
+				b[14+6] = 60
+			}
+			f := NewFrame(b)
+			if unfinished {
+				f.Vnet = Vnet{Flags: VnetNeedsCsum, CsumStart: uint16(14 + 40 + len(ext)), CsumOffset: 2}
+				binary.BigEndian.PutUint16(f.Buf[f.Start+uint32(14+40+len(ext))+2:], Fold(PseudoSum(want.Flow, ICMPv6, 11)))
+			}
+			if bad := f.Parse(); bad != None || !f.EchoReply() {
+				t.Fatalf("%s: not answered, %v", name, bad)
+			}
+			said := *f
+			if bad := f.Parse(); bad != None || !equalFrames(said, *f) {
+				t.Errorf("%s: %v: the frame says %+v, its bytes %+v", name, bad, said, *f)
+			}
+			f.FinishChecksum()
+			if !bytes.Equal(f.Bytes(), want.Bytes()) {
+				t.Errorf("%s: got  %x\nwant %x", name, f.Bytes(), want.Bytes())
+			}
+		}
 	}
 }
 

@@ -39,6 +39,7 @@ func root() *cobra.Command {
 	cmd.AddCommand(realserverCommand())
 	cmd.AddCommand(traceCommand(), captureCommand(), drainCommand(), undrainCommand(), statusCommand(), connsCommand(), topCommand())
 	cmd.AddCommand(demoCommand())
+	cmd.AddCommand(sysctlCommand())
 	return cmd
 }
 
@@ -48,5 +49,5 @@ func controlFlag(cmd *cobra.Command) *string {
 	if path == "" {
 		path = conf.DefaultControl
 	}
-	return cmd.Flags().String("control", path, "control socket of the director (environment: DIRIGO_CONTROL)")
+	return cmd.Flags().String("control", path, "control socket of the director, or its address like https://192.0.2.1:9443 (environment: DIRIGO_CONTROL; there DIRIGO_TOKEN, DIRIGO_CA, DIRIGO_CERT, DIRIGO_KEY)")
 }

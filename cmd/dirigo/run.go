@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -15,7 +16,7 @@ import (
 )
 
 func runCommand() *cobra.Command {
-	var file, logFormat string
+	var file, logFormat, logLevel string
 	cmd := &cobra.Command{
 		Use:   "run -c FILE",
 		Short: "Run the director",
@@ -26,9 +27,10 @@ all or nothing. It needs root, or CAP_NET_RAW and CAP_NET_ADMIN.`,
 	}
 	cmd.Flags().StringVarP(&file, "config", "c", "/etc/dirigo.toml", "configuration file")
 	cmd.Flags().StringVar(&logFormat, "log", "text", "log format on standard error: text or json")
+	cmd.Flags().StringVar(&logLevel, "log-level", "info", "least level to log: debug, info, warn or error")
 	socket := controlFlag(cmd)
 	cmd.RunE = func(*cobra.Command, []string) error {
-		log, err := logger(logFormat)
+		log, err := logger(logFormat, logLevel)
 		if err != nil {
 			return err
 		}
@@ -38,6 +40,9 @@ all or nothing. It needs root, or CAP_NET_RAW and CAP_NET_ADMIN.`,
 		}
 		opt := control.Options{Path: file, Version: version, Log: log}
 		if cmd.Flags().Changed("control") || os.Getenv("DIRIGO_CONTROL") != "" {
+			if !strings.HasPrefix(*socket, "/") {
+				return fmt.Errorf("--control %q: a director serves a socket; write an absolute path (DIRIGO_CONTROL may be set for other commands)", *socket)
+			}
 			opt.Control, cfg.Director.Control = *socket, *socket
 		}
 		for _, w := range conf.Warnings(cfg) {
@@ -48,12 +53,20 @@ all or nothing. It needs root, or CAP_NET_RAW and CAP_NET_ADMIN.`,
 	return cmd
 }
 
-func logger(format string) (*slog.Logger, error) {
+// logLevels are the words of --log-level.
+var logLevels = map[string]slog.Level{"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError}
+
+func logger(format, level string) (*slog.Logger, error) {
+	least, ok := logLevels[level]
+	if !ok {
+		return nil, fmt.Errorf("--log-level %q: want debug, info, warn or error", level)
+	}
+	opt := &slog.HandlerOptions{Level: least}
 	switch format {
 	case "text":
-		return slog.New(slog.NewTextHandler(os.Stderr, nil)), nil
+		return slog.New(slog.NewTextHandler(os.Stderr, opt)), nil
 	case "json":
-		return slog.New(slog.NewJSONHandler(os.Stderr, nil)), nil
+		return slog.New(slog.NewJSONHandler(os.Stderr, opt)), nil
 	}
 	return nil, fmt.Errorf("--log %q: want text or json", format)
 }

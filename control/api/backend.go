@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"net/url"
+	"syscall"
 	"time"
 
 	"github.com/dirigo-lb/dirigo/conf"
@@ -51,6 +52,14 @@ func (b *Backend) Change(commands []*ipvsadm.Command) ([]error, error) {
 // unreachable is an error of the way to the director, not of what was asked.
 func unreachable(err error) error { return ipvsadm.Unreachable(err.Error()) }
 
+// lost is the error of a list: nobody is there to give one, or one has broken off.
+func lost(err error, begun bool) error {
+	if !begun {
+		return unreachable(err)
+	}
+	return &ipvsadm.Error{Text: "the list broke off: " + err.Error(), ExitCode: ipvsadm.ExitList, Ends: true}
+}
+
 // changeOf is a command on the wire.
 func changeOf(cmd *ipvsadm.Command) (Change, error) {
 	sec := func(n int) time.Duration { return time.Duration(n) * time.Second }
@@ -77,6 +86,8 @@ func changeOf(cmd *ipvsadm.Command) (Change, error) {
 			return Change{Op: OpZero, Key: &cmd.Key}, nil
 		}
 		return Change{Op: OpZero}, nil
+	case ipvsadm.OpStopDaemon:
+		return Change{}, syscall.ESRCH // none runs
 	default:
 		return Change{}, &ipvsadm.Error{ExitCode: ipvsadm.ExitRefused,
 			Text: fmt.Sprintf("%v is not possible here: connections are not synchronized in this version", cmd.Op)}
@@ -91,18 +102,20 @@ func (b *Backend) Services(only *conf.ServiceKey) iter.Seq2[ipvsadm.ServiceEntry
 		path += "?service=" + url.QueryEscape(only.String())
 	}
 	return func(yield func(ipvsadm.ServiceEntry, error) bool) {
+		begun := false
 		for s, err := range Lines[ServiceStatus](b.Context, b.Client, path) {
 			var e ipvsadm.ServiceEntry
 			switch refused := (*RefusedError)(nil); {
 			case errors.As(err, &refused) && only != nil && refused.Status == 404:
 				err = conf.ErrNoService
 			case err != nil:
-				err = unreachable(err)
+				err = lost(err, begun)
 			default:
 				if e, err = s.entry(); err != nil {
 					err = unreachable(err)
 				}
 			}
+			begun = true
 			if !yield(e, err) || err != nil {
 				return
 			}
@@ -131,11 +144,13 @@ func (s *ServiceStatus) entry() (e ipvsadm.ServiceEntry, err error) {
 // Conns is of ipvsadm.Backend.
 func (b *Backend) Conns() iter.Seq2[ipvsadm.ConnEntry, error] {
 	return func(yield func(ipvsadm.ConnEntry, error) bool) {
+		begun := false
 		for c, err := range Lines[Connection](b.Context, b.Client, "/v1/connections") {
 			if err != nil {
-				yield(ipvsadm.ConnEntry{}, unreachable(err))
+				yield(ipvsadm.ConnEntry{}, lost(err, begun))
 				return
 			}
+			begun = true
 			e := ipvsadm.ConnEntry{Proto: c.Proto, Expire: time.Duration(c.Expires * float64(time.Second)), State: c.State,
 				Client: c.Client, Virtual: c.Virtual, Dest: c.Server, PEName: c.Engine, PEData: c.EngineData}
 			if !yield(e, nil) {

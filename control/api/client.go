@@ -18,13 +18,20 @@ import (
 
 // Client speaks to a running director.
 type Client struct {
-	path string
-	http http.Client
+	path   string // of its socket, or its address
+	base   string // what stands before a request's path
+	header http.Header
+	broken error // why no request can be made
+	http   http.Client
 }
 
-// NewClient is a client of the director that serves the socket at path.
+// NewClient is a client of the director that serves the socket at path, or, if path is an
+// address like https://192.0.2.1:9443, of the one there.
 func NewClient(path string) *Client {
-	return &Client{path: path, http: http.Client{Transport: &http.Transport{
+	if isAddress(path) {
+		return remote(path)
+	}
+	return &Client{path: path, base: "http://director", http: http.Client{Transport: &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return (&net.Dialer{Timeout: 5 * time.Second}).DialContext(ctx, "unix", path)
 		},
@@ -36,6 +43,9 @@ var ErrUnreachable = errors.New("no director answers")
 
 // Get decodes the answer to GET path into v.
 func (c *Client) Get(path string, v any) error { return c.Do(http.MethodGet, path, nil, v) }
+
+// Put sends body as JSON and decodes the answer into v.
+func (c *Client) Put(path string, body, v any) error { return c.Do(http.MethodPut, path, body, v) }
 
 // Post sends body as JSON, nil for none, and decodes the answer into v, nil for nothing.
 func (c *Client) Post(path string, body, v any) error {
@@ -107,9 +117,15 @@ func Lines[T any](ctx context.Context, c *Client, path string) iter.Seq2[T, erro
 
 // send sends a request; the answer is a success.
 func (c *Client) send(ctx context.Context, method, path string, body io.Reader) (*http.Response, error) {
-	req, err := http.NewRequestWithContext(ctx, method, "http://director"+path, body)
+	if c.broken != nil {
+		return nil, c.broken
+	}
+	req, err := http.NewRequestWithContext(ctx, method, c.base+path, body)
 	if err != nil {
 		return nil, err
+	}
+	for name, values := range c.header {
+		req.Header[name] = values
 	}
 	if body != nil {
 		req.Header.Set("Content-Type", "application/json")
@@ -146,7 +162,7 @@ func (e *RefusedError) Error() string { return e.Problem.Error }
 func (c *Client) explain(err error) error {
 	switch {
 	case errors.Is(err, os.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
-		return fmt.Errorf("%w: no director runs at %s (another socket: --control or DIRIGO_CONTROL)", ErrUnreachable, c.path)
+		return fmt.Errorf("%w: no director runs at %s (another socket: DIRIGO_CONTROL, or --control of dirigo)", ErrUnreachable, c.path)
 	case errors.Is(err, os.ErrPermission):
 		return fmt.Errorf("%w: control socket %s: permission denied", ErrUnreachable, c.path)
 	}

@@ -22,14 +22,21 @@ type director struct {
 	ns     *lab.NS
 	file   string // its configuration
 	socket string
+	binary string // the program
 }
 
 // startDirector starts a director with a configuration to which the path of its control
 // socket is added, and waits until it runs. A test that fails shows what it knew.
 func startDirector(t testing.TB, ns *lab.NS, config string) *director {
 	t.Helper()
+	return startProgram(t, binary, ns, config)
+}
+
+// startProgram is startDirector for another build of the director.
+func startProgram(t testing.TB, program string, ns *lab.NS, config string) *director {
+	t.Helper()
 	dir := t.TempDir()
-	d := &director{t: t, ns: ns, file: filepath.Join(dir, "dirigo.toml"), socket: filepath.Join(dir, "control.sock")}
+	d := &director{t: t, ns: ns, file: filepath.Join(dir, "dirigo.toml"), socket: filepath.Join(dir, "control.sock"), binary: program}
 	d.write(config)
 	d.start()
 	return d
@@ -38,7 +45,7 @@ func startDirector(t testing.TB, ns *lab.NS, config string) *director {
 // start starts the director again, after its end, with the same files.
 func (d *director) start() {
 	d.t.Helper()
-	d.Proc = d.ns.Start(binary, "run", "-c", d.file)
+	d.Proc = d.ns.Start(d.binary, "run", "-c", d.file)
 	proc := d.Proc
 	d.t.Cleanup(func() {
 		if d.t.Failed() {

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/dirigo-lb/dirigo/test/lab"
@@ -17,6 +18,8 @@ type server struct {
 	name string // what its pages say
 	addr netip.Addr
 	dir  string // uploads to /put/NAME are files here
+
+	nginx *lab.Proc
 }
 
 func (c *cluster) newServer(i int) *server {
@@ -81,11 +84,21 @@ func (s *server) startNginx(c *cluster) {
 	}
 	c.t.Cleanup(func() { os.RemoveAll(dir) })
 	s.dir = filepath.Join(dir, "put")
-	p := s.Start("nginx", "-p", dir, "-c", filepath.Join(dir, "nginx.conf"), "-e", "stderr")
+	s.nginx = s.Start("nginx", "-p", dir, "-c", filepath.Join(dir, "nginx.conf"), "-e", "stderr")
 	lab.Until(c.t, 5*time.Second, func() (bool, string) {
 		if _, err := os.Stat(filepath.Join(dir, "pid")); err != nil {
-			return false, fmt.Sprintf("nginx: %v %s", err, p.Out)
+			return false, fmt.Sprintf("nginx: %v %s", err, s.nginx.Out)
 		}
 		return true, ""
 	})
+}
+
+// stopNginx ends the server's program; startNginx brings it back. Its connections are
+// refused meanwhile.
+func (s *server) stopNginx(c *cluster) {
+	c.t.Helper()
+	s.nginx.Signal(syscall.SIGTERM)
+	if err := s.nginx.Wait(5 * time.Second); err != nil {
+		c.t.Fatalf("nginx: %v", err)
+	}
 }

@@ -9,6 +9,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/dirigo-lb/dirigo/test/lab"
 )
 
 // SIGTERM and SIGINT end the director at once, with everything it has put up, also
@@ -59,7 +61,7 @@ func TestSecondDirectorIsRefused(t *testing.T) {
 func TestStaticBinary(t *testing.T) {
 	root := t.TempDir()
 	path := filepath.Join(root, "dirigo")
-	if err := build(path, false); err != nil {
+	if err := lab.Build("dirigo", path, false); err != nil {
 		t.Fatal(err)
 	}
 	out, err := exec.Command("file", path).CombinedOutput()

@@ -41,6 +41,7 @@ type director struct {
 	toHost   [][]byte             // packets delivered to the machine's own stack
 	lastV    dataplane.Verdict
 	lastR    dataplane.Reason
+	lastRule string
 	explains []string
 }
 
@@ -136,7 +137,9 @@ func newDirector(r *recording) (*director, error) {
 	d.env = env
 	d.plane.SetEnvironment(env)
 	d.worker = d.plane.NewWorker([]dataplane.Queue{d.queues[0], d.queues[1], d.queues[2]})
-	d.plane.Watch(&dataplane.Watcher{Told: func(e *dataplane.Event) { d.lastV, d.lastR = e.Verdict, e.Reason }})
+	d.plane.Watch(&dataplane.Watcher{Told: func(e *dataplane.Event) {
+		d.lastV, d.lastR, d.lastRule = e.Verdict, e.Reason, e.Trace.Rule(e.Reason)
+	}})
 	d.sysctl = conf.Default().Sysctl
 	d.plane.SetSysctl(d.sysctl)
 	d.estimate = d.now + dataplane.EstimatePeriod

@@ -163,7 +163,7 @@ func (d *director) compare(s *step, in []byte) string {
 		}
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "verdict %v, reason %v\n  in   %s", d.lastV, d.lastR, decode(in))
+	fmt.Fprintf(&b, "verdict %v, reason %v, rule: %s\n  in   %s", d.lastV, d.lastR, d.lastRule, decode(in))
 	for _, f := range want {
 		fmt.Fprintf(&b, "\n  want %s %s", f.If, decode(f.Bytes))
 	}

@@ -15,30 +15,13 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	testlab "github.com/dirigo-lb/dirigo/test/lab"
 )
 
 var binary string // the built dirigo
 
-func TestMain(m *testing.M) {
-	dir, err := os.MkdirTemp("", "dirigo-demo-test-")
-	if err == nil {
-		err = os.Chmod(dir, 0o755) // one test runs it as somebody else
-	}
-	binary = filepath.Join(dir, "dirigo")
-	if err == nil {
-		build := exec.Command("go", "build", "-o", binary, "github.com/dirigo-lb/dirigo/cmd/dirigo")
-		build.Env = append(os.Environ(), "CGO_ENABLED=0")
-		build.Stderr = os.Stderr
-		err = build.Run()
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	code := m.Run()
-	os.RemoveAll(dir)
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { os.Exit(testlab.Main(m, &binary)) }
 
 // running is a demo at work.
 type running struct {

@@ -8,7 +8,6 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"runtime"
 	"strings"
 	"sync/atomic"
@@ -17,6 +16,8 @@ import (
 	"time"
 
 	"github.com/vishvananda/netns"
+
+	"github.com/dirigo-lb/dirigo/test/lab"
 )
 
 // bound is how long anything that has to happen may take.
@@ -24,23 +25,7 @@ const bound = 10 * time.Second
 
 var program string // the built dirigo
 
-func TestMain(m *testing.M) {
-	dir, err := os.MkdirTemp("", "dirigo-rs-test-")
-	program = filepath.Join(dir, "dirigo")
-	if err == nil {
-		build := exec.Command("go", "build", "-o", program, "github.com/dirigo-lb/dirigo/cmd/dirigo")
-		build.Env = append(os.Environ(), "CGO_ENABLED=0")
-		build.Stderr = os.Stderr
-		err = build.Run()
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	code := m.Run()
-	os.RemoveAll(dir)
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { os.Exit(lab.Main(m, &program)) }
 
 // pair is a director's host and a real server on one link: 203.0.113.1 and .2, and
 // 2001:db8:1::1 and ::2.

@@ -1,0 +1,153 @@
+package lab
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net"
+	"net/netip"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// A Flood sends UDP datagrams at a steady rate, each the next one of many flows, and
+// counts them exactly.
+type Flood struct {
+	To    netip.AddrPort   // IPv4
+	MAC   net.HardwareAddr // of the next hop
+	Flows int              // each has a source of its own in 172.16.0.0/12
+	Rate  int              // datagrams a second
+	Total int              // how many; 0: until Stop
+
+	sent atomic.Int64
+	stop atomic.Bool
+	done chan struct{}
+	err  error // after done
+}
+
+// floodBurst bounds what is sent in one go after the sender had no processor for a while:
+// the rate is then missed rather than a queue on the way overrun.
+const floodBurst = 400
+
+// Start sends from an interface of the namespace until Total, Stop or the end of the test.
+func (f *Flood) Start(n *NS, dev string) *Flood {
+	n.t.Helper()
+	var fd int
+	var iface *net.Interface
+	var err error
+	n.Do(func() {
+		if iface, err = net.InterfaceByName(dev); err == nil {
+			fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
+		}
+	})
+	if err == nil {
+		err = unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_QDISC_BYPASS, 1)
+	}
+	if err != nil {
+		n.t.Fatalf("%s: flood: %v", n.Role, err)
+	}
+	f.done = make(chan struct{})
+	go func() {
+		defer close(f.done)
+		defer unix.Close(fd)
+		f.err = f.run(fd, &unix.SockaddrLinklayer{Ifindex: iface.Index, Halen: 6}, iface.HardwareAddr)
+	}()
+	n.t.Cleanup(func() { f.Stop() })
+	return f
+}
+
+func (f *Flood) run(fd int, to unix.Sockaddr, from net.HardwareAddr) error {
+	frame := f.frame(from)
+	start := time.Now()
+	for !f.stop.Load() {
+		sent := int(f.sent.Load())
+		due := int(time.Since(start).Seconds()*float64(f.Rate)) - sent
+		if due > floodBurst { // what was missed is not made up for
+			start = start.Add(time.Duration(due-floodBurst) * time.Second / time.Duration(f.Rate))
+			due = floodBurst
+		}
+		for range due {
+			if f.Total > 0 && sent == f.Total {
+				return nil
+			}
+			f.from(frame, sent%f.Flows)
+			err := unix.Sendto(fd, frame, 0, to)
+			if err == unix.ENOBUFS { // the peer had no room: it is not sent
+				break
+			} else if err != nil {
+				return err
+			}
+			sent++
+		}
+		f.sent.Store(int64(sent))
+		time.Sleep(500 * time.Microsecond)
+	}
+	return nil
+}
+
+// frame is a datagram without its source: Ethernet, IPv4, UDP without a checksum, and
+// 18 bytes, which make 64 with the frame's own checksum.
+func (f *Flood) frame(from net.HardwareAddr) []byte {
+	b := make([]byte, 14+20+8+18)
+	copy(b, f.MAC)
+	copy(b[6:], from)
+	b[12] = 8
+	ip := b[14:]
+	ip[0], ip[8], ip[9] = 0x45, 64, unix.IPPROTO_UDP
+	binary.BigEndian.PutUint16(ip[2:], uint16(len(ip)))
+	dst := f.To.Addr().As4()
+	copy(ip[16:], dst[:])
+	binary.BigEndian.PutUint16(ip[22:], f.To.Port())
+	binary.BigEndian.PutUint16(ip[24:], uint16(len(ip)-20))
+	return b
+}
+
+// from makes the datagram one of a flow.
+func (f *Flood) from(frame []byte, flow int) {
+	ip := frame[14:]
+	binary.BigEndian.PutUint32(ip[12:], 172<<24|16<<16+uint32(flow>>4))
+	binary.BigEndian.PutUint16(ip[20:], uint16(10000+flow&15))
+	ip[10], ip[11] = 0, 0
+	var sum uint32
+	for i := 0; i < 20; i += 2 {
+		sum += uint32(binary.BigEndian.Uint16(ip[i:]))
+	}
+	for sum > 0xffff {
+		sum = sum>>16 + sum&0xffff
+	}
+	binary.BigEndian.PutUint16(ip[10:], ^uint16(sum))
+}
+
+// Sent is how many have been sent so far.
+func (f *Flood) Sent() int { return int(f.sent.Load()) }
+
+// Wait waits until Total is sent.
+func (f *Flood) Wait() (sent int, err error) {
+	<-f.done
+	return f.Sent(), f.err
+}
+
+// Stop ends the flood.
+func (f *Flood) Stop() (sent int, err error) {
+	f.stop.Store(true)
+	return f.Wait()
+}
+
+// Sink counts the UDP datagrams that come to a port of the namespace, and drops them. The
+// kernel counts: nothing that runs here can be too slow for it.
+func (n *NS) Sink(port uint16) (count func() int) {
+	n.t.Helper()
+	table := fmt.Sprintf("sink%d", serial.Add(1))
+	n.Must("nft", fmt.Sprintf("add table ip %[1]s; add counter ip %[1]s seen; add chain ip %[1]s in { type filter hook prerouting priority raw; }; add rule ip %[1]s in udp dport %[2]d counter name seen drop", table, port))
+	return func() int {
+		n.t.Helper()
+		var packets int
+		out := n.Must("nft", "list", "counter", "ip", table, "seen")
+		if _, err := fmt.Sscanf(out[strings.Index(out, "packets"):], "packets %d", &packets); err != nil {
+			n.t.Fatalf("%s: %v: %s", n.Role, err, out)
+		}
+		return packets
+	}
+}
