@@ -72,6 +72,12 @@ func TestTraceOfLivePackets(t *testing.T) {
 	fetch(c, c.client, 50, 8, c.url("/"))
 	p.Kill()
 	fetch(c, c.client, 5, 1, c.url("/"))
+	// A director that stops does not wait for readers, and they hear the end.
+	p = d.begin("tracing", "trace", "--port", "in")
+	d.stop()
+	if err := p.Wait(2 * time.Second); err != nil {
+		t.Errorf("trace of a director that has stopped: %v\n%s", err, p.Out)
+	}
 }
 
 func TestCaptureOfLivePackets(t *testing.T) {
