@@ -47,9 +47,9 @@ type Director struct {
 	socket  net.Listener
 	lock    net.Listener // says that a director of this name runs here
 	faults  faults
+	outside outside
 	streams streams
 	drains  drains
-	outside outside
 	own     string // the TUN the director made for itself; "" for none
 
 	mu        sync.Mutex // guards what follows: there is one writer at a time

@@ -19,11 +19,11 @@ func (d *Director) routes() *http.ServeMux {
 	d.serveStatus(mux)
 	d.serveState(mux)
 	d.serveConns(mux)
-	d.serveTrace(mux)
-	d.serveDrain(mux)
 	d.serveMetrics(mux)
 	d.serveSettings(mux)
 	d.serveLists(mux)
+	d.serveTrace(mux)
+	d.serveDrain(mux)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusNotFound, fmt.Errorf("%s %s: there is no such thing in /v1", r.Method, r.URL.Path))
 	})
