@@ -122,4 +122,4 @@ func ParseVerdict(s string) (Verdict, bool) {
 }
 
 // Drops reports whether frames that end for this reason are dropped.
-func (r Reason) Drops() bool { return r >= Short && r < Reasons }
+func (r Reason) Drops() bool { return slices.Contains(r.Verdicts(), Drop) }

@@ -168,8 +168,8 @@ func (w *Worker) run(frames []packet.Frame, p int) {
 	}
 }
 
-// begin reads the clock, the table and who watches once for the batch, and expires this worker's
-// share of the connections.
+// begin reads the clock, the table and who watches once for the batch, and expires this
+// worker's share of the connections.
 func (w *Worker) begin() {
 	w.table = w.plane.table.Load()
 	w.seen.Store(w.table.gen)

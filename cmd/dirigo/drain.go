@@ -223,6 +223,7 @@ func (d *drainer) look() (sum api.Drain, err error) {
 		}
 		found++
 		sum.Left += one.Left
+		sum.Templates += one.Templates
 		sum.Longest = max(sum.Longest, one.Longest)
 		switch {
 		case one.Left == 0:
@@ -251,8 +252,8 @@ func progressText(d *api.Drain) string {
 	return s + fmt.Sprintf(", at most %v if silent", sec(d.Longest))
 }
 
-// reset ends the connections that are left. A connection that others hang on (FTP's
-// control connection) can only end after them, hence several turns.
+// reset ends the connections that are left. What others hang on (FTP's control connection,
+// a persistence template) can only end after them, hence several turns.
 func (d *drainer) reset() error {
 	d.request.Then = api.ThenReset
 	ended := 0
@@ -267,7 +268,7 @@ func (d *drainer) reset() error {
 		if err != nil {
 			return err
 		}
-		if sum.Left == 0 {
+		if sum.Left+sum.Templates == 0 {
 			fmt.Fprintf(d.out, "%d table entries ended\n", ended)
 			return nil
 		}

@@ -51,7 +51,7 @@ func TestTopAt80x24(t *testing.T) {
 	want := []string{
 		"lb1  up 3h05m  2 workers  7 of 1000 connections",
 		"frames  in 123k  out 99  lost 3  martian 50  no_dest 5",
-		"SERVICE / SERVER                      WEIGHT ACTIVE  INACT CONN/S*  PKT/S    B/S",
+		"SERVICE/SERVER                        WEIGHT ACTIVE  INACT CONN/S*  PKT/S    B/S",
 		"udp/[2001:db8::1]:53                       1      0      1     100      0      0",
 		"  [2001:db8:1234:5678:9abc:def0:1234~      1      0      1     100      0      0",
 		"web tcp/192.0.2.1:80                      10      7      2       3     40      0",

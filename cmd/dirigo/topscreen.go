@@ -201,7 +201,7 @@ func split(w int) (name, columns int) {
 // heading has a star at the column that decides the order.
 func (s *topScreen) heading(w int) string {
 	name, n := split(w)
-	first := "SERVICE / SERVER"
+	first := "SERVICE/SERVER"
 	if s.sort == 'n' {
 		first += "*"
 	}

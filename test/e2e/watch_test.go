@@ -72,6 +72,12 @@ func TestTraceOfLivePackets(t *testing.T) {
 	fetch(c, c.client, 50, 8, c.url("/"))
 	p.Kill()
 	fetch(c, c.client, 5, 1, c.url("/"))
+	// A director that stops does not wait for readers, and they hear the end.
+	p = d.begin("tracing", "trace", "--port", "in")
+	d.stop()
+	if err := p.Wait(2 * time.Second); err != nil {
+		t.Errorf("trace of a director that has stopped: %v\n%s", err, p.Out)
+	}
 }
 
 func TestCaptureOfLivePackets(t *testing.T) {
@@ -201,9 +207,9 @@ func topOnTerminal(t *testing.T, d *director, end func(*os.File, *exec.Cmd)) {
 	wait("\x1b[?1049h")
 	wait("web tcp/198.18.1.100:80")
 	size(30, 6)
-	wait("\x1b[3;1H\x1b[KSERVICE / SERVER WEIGHT ACTIVE\x1b[4;1H")
+	wait("\x1b[3;1H\x1b[KSERVICE/SERVER   WEIGHT ACTIVE\x1b[4;1H")
 	_, _ = master.WriteString("n")
-	wait("SERVICE / SERVER*")
+	wait("SERVICE/SERVER*")
 	end(master, cmd)
 	select {
 	case err := <-ended:
