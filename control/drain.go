@@ -189,11 +189,8 @@ func (d *Director) weigh(list []place, weight func(place) int) error {
 	if len(changes) == 0 {
 		return nil
 	}
-	errs, err := d.Change(changes, true)
-	if err = errors.Join(err, errors.Join(errs...)); err != nil {
-		return fmt.Errorf("nothing was changed: %w", err)
-	}
-	return nil
+	_, err := d.Change(changes, true)
+	return err
 }
 
 func servers(list []place) (out []dataplane.ServerOf) {

@@ -36,18 +36,18 @@ func (d *Director) putTimeouts(w http.ResponseWriter, r *http.Request) {
 
 // changed makes one change and reports whether it was made; if not, it has answered why.
 func (d *Director) changed(w http.ResponseWriter, c conf.Change) bool {
-	errs, err := d.Change([]conf.Change{c}, true)
-	if err != nil {
-		fail(w, http.StatusConflict, err)
-		return false
-	}
-	switch err := errs[0]; {
-	case errors.Is(err, conf.ErrNoSysctl):
-		fail(w, http.StatusNotFound, err)
+	errs, err := d.Change([]conf.Change{c}, false)
+	switch refused := errs[0]; {
+	case errors.Is(refused, conf.ErrNoSysctl):
+		fail(w, http.StatusNotFound, refused)
+	case refused != nil:
+		fail(w, http.StatusUnprocessableEntity, refused)
 	case err != nil:
-		fail(w, http.StatusUnprocessableEntity, err)
+		fail(w, http.StatusConflict, err)
+	default:
+		return true
 	}
-	return errs[0] == nil
+	return false
 }
 
 // sysctls lists the net.ipv4.vs settings by name.
