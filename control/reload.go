@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/dirigo-lb/dirigo/conf"
+	"github.com/dirigo-lb/dirigo/control/api"
 )
 
 // ReloadResult is what reading the file again did.
@@ -91,35 +92,18 @@ func (d *Director) plan(next *conf.Config, discard bool) (changes []conf.Change,
 	return changes, conflicts, err
 }
 
-// Diff is what Reload would do, and what commands did.
-type Diff struct {
-	Changes   []Planned `json:"changes"`
-	Conflicts []string  `json:"conflicts"`
-	Refused   string    `json:"refused,omitempty"` // why Reload would do nothing; "" if it would not refuse
-	Commands  []string  `json:"commands"`          // what commands changed against the file as last loaded
-}
-
-// Planned is a change that Reload would make.
-type Planned struct {
-	Change string `json:"change"`
-	// Connections are the live ones that belong to what is removed or served by another
-	// method from then on; Effect says what becomes of them.
-	Connections int    `json:"connections,omitempty"`
-	Effect      string `json:"effect,omitempty"`
-}
-
 // ConfigDiff says what Reload(false) would do now. The error is the file's.
-func (d *Director) ConfigDiff() (Diff, error) {
+func (d *Director) ConfigDiff() (api.ConfigDiff, error) {
 	next, err := conf.Load(d.opt.Path)
 	if err != nil {
-		return Diff{}, err
+		return api.ConfigDiff{}, err
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.closed {
-		return Diff{}, errors.New("the director is stopping")
+		return api.ConfigDiff{}, errors.New("the director is stopping")
 	}
-	out := Diff{Changes: []Planned{}, Conflicts: []string{}, Commands: []string{}}
+	out := api.ConfigDiff{File: d.opt.Path, Changes: []api.Planned{}, Conflicts: []string{}, Commands: []string{}}
 	changes, conflicts, err := d.plan(next, false)
 	if err != nil {
 		out.Refused = err.Error()
@@ -141,8 +125,8 @@ const (
 )
 
 // planned counts the connections that a change touches.
-func (d *Director) planned(c conf.Change) Planned {
-	p := Planned{Change: c.String()}
+func (d *Director) planned(c conf.Change) api.Planned {
+	p := api.Planned{Change: c.String()}
 	switch c := c.(type) {
 	case conf.DelServer:
 		p.Connections, p.Effect = d.plane.Bound(c.Key, &c.Server), loseServer

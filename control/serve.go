@@ -19,6 +19,7 @@ func (d *Director) routes() *http.ServeMux {
 	d.serveStatus(mux)
 	d.serveState(mux)
 	d.serveConns(mux)
+	d.serveConfig(mux)
 	d.serveMetrics(mux)
 	d.serveSettings(mux)
 	d.serveLists(mux)

@@ -58,7 +58,22 @@ func (d *Director) change(changes []conf.Change, whole bool) (errs []error, err 
 		d.state.Undo(0)
 		return errs, fmt.Errorf("nothing was changed: %w", err)
 	}
+	d.logCommands(steps)
 	return errs, nil
+}
+
+// fewCommands is up to how many changes of one list are logged each.
+const fewCommands = 20
+
+// logCommands says what commands changed; a restored table is one line.
+func (d *Director) logCommands(steps []conf.Step) {
+	if len(steps) > fewCommands {
+		d.log.Info("commands", "changes", len(steps))
+		return
+	}
+	for i := range steps {
+		d.log.Info("command", "change", steps[i].Change.String())
+	}
 }
 
 // try makes a change in the desired state, if it can be made true. Alone, it has to leave a

@@ -35,7 +35,7 @@ func root() *cobra.Command {
 	}
 	cmd.CompletionOptions.HiddenDefaultCmd = true
 	cmd.AddCommand(runCommand(), checkCommand(), replayCommand(), importCommand(), reloadCommand(), guardCommand(), versionCommand())
-	cmd.AddCommand(ipvsadmCommand())
+	cmd.AddCommand(configCommand(), ipvsadmCommand())
 	cmd.AddCommand(realserverCommand())
 	cmd.AddCommand(traceCommand(), captureCommand(), drainCommand(), undrainCommand(), statusCommand(), connsCommand(), topCommand())
 	cmd.AddCommand(demoCommand())
