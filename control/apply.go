@@ -17,18 +17,31 @@ import (
 // gone. After an error everything is as it was, but for the desired state.
 func (d *Director) carryOut(steps []conf.Step) error {
 	e := effectOf(steps)
-	if err := d.guardBefore(&e); err != nil {
+	guarded := func() error { return nil }
+	if e.unseen { // a restore: guard and plane take about as long
+		done := make(chan error, 1)
+		go func() { done <- d.guardBefore(&e) }()
+		guarded = func() error { return <-done }
+	} else if err := d.guardBefore(&e); err != nil {
 		return fmt.Errorf("guard: %w", err)
 	}
+	var err error
 	for i := range steps {
-		if err := d.do(steps[i].Change, &steps[i]); err != nil {
-			// Judged before, so this is a fault of the program. Go back to what was.
-			d.state.Undo(0)
-			err = errors.Join(fmt.Errorf("%v: %w", steps[i].Change, err), d.resync())
-			d.plane.Publish()
-			d.updateHost()
-			return err
+		if err = d.do(steps[i].Change, &steps[i]); err != nil {
+			// Judged before, so this is a fault of the program.
+			err = fmt.Errorf("%v: %w", steps[i].Change, err)
+			break
 		}
+	}
+	if gerr := guarded(); gerr != nil {
+		err = errors.Join(err, fmt.Errorf("guard: %w", gerr))
+	}
+	if err != nil { // go back to what was
+		d.state.Undo(0)
+		err = errors.Join(err, d.resync())
+		d.plane.Publish()
+		d.updateHost()
+		return err
 	}
 	d.cfg = d.inForce()
 	d.configure(&e)

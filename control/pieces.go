@@ -18,14 +18,25 @@ type effect struct {
 	marks      bool
 	routes     bool
 	neighbors  bool
+	unseen     bool // nothing but services that come, and servers of those: no packet meets them before the next table
 }
 
 func effectOf(steps []conf.Step) (e effect) {
 	if len(steps) > 100 {
 		e.came = make([]host.Piece, 0, len(steps)) // a restore: most of them come
 	}
+	fresh := map[conf.ServiceKey]bool{}
+	e.unseen = true
 	for i := range steps {
 		s := &steps[i]
+		switch c := s.Change.(type) {
+		case conf.AddService:
+			fresh[c.Service.Key] = true
+		case conf.AddServer:
+			e.unseen = e.unseen && fresh[c.Key]
+		default:
+			e.unseen = false
+		}
 		switch c := s.Change.(type) {
 		case conf.AddService:
 			e.came = appendPieces(e.came, &c.Service)

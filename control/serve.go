@@ -67,7 +67,7 @@ func newStream(w http.ResponseWriter, r *http.Request) *stream {
 func (s *stream) put(v any) bool { return s.ctx.Err() == nil && s.Encode(v) == nil }
 
 // maxBody bounds a request in bytes: twice the largest batch that ipvsadm -R sends.
-const maxBody = 32 << 20
+const maxBody = 64 << 20
 
 // body decodes a request's JSON, strictly: an unknown key is a mistake somebody should
 // hear of, and what follows the value is one that was not meant so.

@@ -44,7 +44,7 @@ func Run(argv []string, std Stdio, env Env, director Backend) (exit int) {
 
 // maxBatch bounds the commands of a restore that are kept to be sent together. A
 // Command has some hundred bytes.
-const maxBatch = 1 << 16
+const maxBatch = 1 << 17
 
 // runner is one run of the program.
 type runner struct {

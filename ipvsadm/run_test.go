@@ -226,7 +226,7 @@ func TestRestoreIsSentInBatches(t *testing.T) {
 		in, want string
 		exit     int
 	}{
-		{in.String(), "change 65536,change 65536,change 10", 255},
+		{in.String(), fmt.Sprintf("change %d,change %[1]d,change 10", maxBatch), 255},
 		{"-A -f 1\n-A -f 2\n-L\n-A -f 3\n", "change 2,info,services,change 1", 0},
 		{"-A -f 1\n-A -f 2\n-S\n-Lc\n", "change 2,services,conns", 0},
 		{"-A -f 1\n-A -f 2\n-A -f\n", "change 2", 255},

@@ -162,8 +162,8 @@ func TestBadBodies(t *testing.T) {
 		{"an unknown key", `{"changes":[` + add + `],"chagnes":[]}`, `unknown field \"chagnes\"`},
 		{"an unknown key of a service", `{"changes":[` + strings.Replace(add, "scheduler", "sheduler", 1) + `]}`, `unknown field \"sheduler\"`},
 		{"two requests", `{"changes":[` + add + `]}{"changes":[]}`, "more than one"},
-		{"100 MB", `{"changes":[` + add + strings.Repeat(" ", 100<<20) + `]}`, "more than 32 MiB"},
-		{"100 MB of a word", `{"changes":[{"op":"` + strings.Repeat("a", 100<<20) + `"}]}`, "more than 32 MiB"},
+		{"100 MB", `{"changes":[` + add + strings.Repeat(" ", 100<<20) + `]}`, "more than 64 MiB"},
+		{"100 MB of a word", `{"changes":[{"op":"` + strings.Repeat("a", 100<<20) + `"}]}`, "more than 64 MiB"},
 		{"1,000,000 lists", `{"changes":` + strings.Repeat("[", 1_000_000), "depth"},
 	} {
 		status, answer, err := d.post(strings.NewReader(row.body))
