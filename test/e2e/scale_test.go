@@ -128,7 +128,7 @@ func measure(t *testing.T, f func() (wrong []string), again func()) {
 func TestManyServices(t *testing.T) {
 	services, rate, restore := 1000, 20_000, time.Second
 	if full() {
-		services, rate, restore = 10_000, 50_000, 2*time.Second
+		services, rate, restore = 10_000, 100_000, 2*time.Second
 	}
 	const servers = 10
 	c := newCluster(t, shape{method: "nat", arms: 2, servers: 1, plain: true})
