@@ -1,5 +1,7 @@
 package conf
 
+import "slices"
+
 // wholeMark is the mask of a rule that sets every bit.
 const wholeMark = 1<<32 - 1
 
@@ -61,8 +63,8 @@ func (p *problems) warnService(path string, s *Service, cfg *Config) {
 	for i := range s.Servers {
 		d, path := &s.Servers[i], at(join(path, "server"), i)
 		switch {
-		case d.Forward == Local && cfg.Director.HostPort == "":
-			p.add(join(path, "forward"), "local needs director.host_port, the way to the host's own stack")
+		case d.Forward == Local && cfg.Director.HostPort == "" && !cfg.guarded():
+			p.add(join(path, "forward"), "local needs director.host_port, the way to the host's own stack: one is made only where a port has its guard on")
 		case d.Forward == DR && len(cfg.Ports) > 0 && !cfg.ethernet():
 			p.add(join(path, "forward"), "dr needs a port with Ethernet; all ports have driver = \"tun\"")
 		case d.Forward == NAT && s.OnePacket:
@@ -71,6 +73,12 @@ func (p *problems) warnService(path string, s *Service, cfg *Config) {
 			p.add(join(path, "address"), "the port %d is never used: a service for all ports keeps the client's", d.Port)
 		}
 	}
+}
+
+// guarded reports whether a port has its guard on, so that the director makes itself a
+// way to the host's own stack.
+func (c *Config) guarded() bool {
+	return slices.ContainsFunc(c.Ports, func(p Port) bool { return p.Driver == AFPacket && p.Guard == GuardOn })
 }
 
 func (c *Config) ethernet() bool {

@@ -51,7 +51,7 @@ w.toml:14: service[0] "tcp/203.0.113.1:*".persistence.engine: sip reads UDP only
 w.toml:16: service[0] "tcp/203.0.113.1:*".flags: have no effect on rr; sh and mh have flags
 w.toml:19: service[0] "tcp/203.0.113.1:*".server[0] "10.0.0.1:8080".address: the port 8080 is never used: a service for all ports keeps the client's
 w.toml:22: service[0] "tcp/203.0.113.1:*".server[1] "10.0.0.2".forward: dr needs a port with Ethernet; all ports have driver = "tun"
-w.toml:25: service[0] "tcp/203.0.113.1:*".server[2] "10.0.0.3".forward: local needs director.host_port, the way to the host's own stack
+w.toml:25: service[0] "tcp/203.0.113.1:*".server[2] "10.0.0.3".forward: local needs director.host_port, the way to the host's own stack: one is made only where a port has its guard on
 w.toml:29: service[1] "udp/203.0.113.1:53".persistence.engine: sip has no effect without a timeout
 w.toml:31: service[1] "udp/203.0.113.1:53".server[0] "10.0.0.1:53".forward: replies of a NAT server are not translated with one_packet; dr or tun servers answer by themselves
 w.toml:32: service[2] "udp/203.0.113.1:54": has no server, so every client is refused`
