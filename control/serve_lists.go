@@ -40,13 +40,16 @@ func (d *Director) neighbors(w http.ResponseWriter, r *http.Request) {
 func (d *Director) portList() api.Ports {
 	d.mu.Lock()
 	s := api.Ports{Ports: []api.PortStatus{}}
-	counters := d.plane.Ports()
+	counters, workers := d.plane.Ports(), d.plane.WorkerStatuses()
 	env := d.environment(d.cfg)
 	for i, l := range d.links {
 		c := &d.cfg.Ports[i]
 		p := api.PortStatus{Port: d.port(i, counters[i]), Driver: conf.DriverName(c.Driver), Rings: len(d.workers)}
 		if c.Driver == conf.AFPacket {
 			p.Slots = c.RingSlots
+		}
+		for _, w := range workers {
+			p.RingDrops = append(p.RingDrops, w.RingDropped[i])
 		}
 		if l.L2 {
 			p.MAC = net.HardwareAddr(l.MAC[:]).String()

@@ -2,6 +2,7 @@ package dataplane
 
 import (
 	"math/bits"
+	"slices"
 	"time"
 )
 
@@ -72,7 +73,8 @@ func (l *Load) time(d time.Duration) {
 // WorkerStatus is what a worker has done so far.
 type WorkerStatus struct {
 	Load
-	Seen time.Duration // on the plane's clock, when it last handed over what it counted; 0: never
+	RingDropped []uint64      // by port: frames for which its receive ring there had no room
+	Seen        time.Duration // on the plane's clock, when it last handed over what it counted; 0: never
 }
 
 // WorkerStatuses lists the workers. One that runs hands over every EstimatePeriod, also
@@ -80,5 +82,9 @@ type WorkerStatus struct {
 func (p *Plane) WorkerStatuses() []WorkerStatus {
 	p.stats.mu.Lock()
 	defer p.stats.mu.Unlock()
-	return append([]WorkerStatus(nil), p.stats.workers...)
+	list := slices.Clone(p.stats.workers)
+	for i := range list {
+		list[i].RingDropped = slices.Clone(list[i].RingDropped)
+	}
+	return list
 }

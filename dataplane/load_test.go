@@ -4,11 +4,13 @@ import (
 	"fmt"
 	"net/netip"
 	"reflect"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/dirigo-lb/dirigo/conf"
 	"github.com/dirigo-lb/dirigo/dataplane"
+	"github.com/dirigo-lb/dirigo/dataplane/pcap"
 	"github.com/dirigo-lb/dirigo/packet"
 )
 
@@ -112,5 +114,33 @@ func TestEachServiceListsAll(t *testing.T) {
 	g.plane.EachService(func(*dataplane.ServiceStatus) bool { seen++; return seen < 3 })
 	if seen != 3 {
 		t.Errorf("f was called %d times, and said no at the third", seen)
+	}
+}
+
+// leaky is a queue whose ring had no room for some frames since it was last asked.
+type leaky struct {
+	*pcap.Queue
+	lost uint64
+}
+
+func (q *leaky) Stats() (st dataplane.QueueStats, err error) {
+	st.Dropped, q.lost = q.lost, 0
+	return st, nil
+}
+
+// What each ring lost is told of each, and of the port as a whole.
+func TestRingsTellWhatTheyLost(t *testing.T) {
+	g := newRig(t, 1)
+	lossy := &leaky{&pcap.Queue{L2: true}, 5}
+	w := g.plane.NewWorker([]dataplane.Queue{&pcap.Queue{L2: true}, lossy})
+	w.HandOver()
+	lossy.lost = 2
+	w.HandOver()
+	got := g.plane.WorkerStatuses()
+	if !slices.Equal(got[0].RingDropped, []uint64{0, 0}) || !slices.Equal(got[1].RingDropped, []uint64{0, 7}) {
+		t.Errorf("by ring %v and %v, want nothing and 7 of the second port", got[0].RingDropped, got[1].RingDropped)
+	}
+	if n := g.plane.Ports()[1].RxDropped; n != 7 {
+		t.Errorf("the port lost %d, want 7", n)
 	}
 }

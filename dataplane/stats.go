@@ -111,12 +111,16 @@ func (s *stats) collect(ds []delta, reasons *[Reasons]uint64, ports []PortCounte
 	}
 }
 
-// worked takes over what a worker says of its batches.
-func (s *stats) worked(id int, l *Load, now time.Duration) {
+// worked takes over what a worker says of its batches and rings.
+func (s *stats) worked(id int, l *Load, ports []PortCounters, now time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.workers[id].add(l)
-	s.workers[id].Seen = now
+	x := &s.workers[id]
+	x.add(l)
+	x.Seen = now
+	for i := range ports {
+		x.RingDropped[i] += ports[i].RxDropped
+	}
 }
 
 // begin makes room for a service's figures.
@@ -215,7 +219,7 @@ func (w *Worker) handOver() {
 		}
 	}
 	w.plane.stats.collect(c.out, &c.reasons, w.ports, &w.plane.servers)
-	w.plane.stats.worked(w.id, &w.load, w.now)
+	w.plane.stats.worked(w.id, &w.load, w.ports, w.now)
 	c.reasons = [Reasons]uint64{}
 	w.load = Load{}
 	clear(w.ports)

@@ -92,7 +92,7 @@ func (p *Plane) NewWorker(queues []Queue) *Worker {
 		w.ipID = &p.ipID
 	}
 	p.workers = append(p.workers, w)
-	p.stats.workers = append(p.stats.workers, WorkerStatus{})
+	p.stats.workers = append(p.stats.workers, WorkerStatus{RingDropped: make([]uint64, len(queues))})
 	if len(p.stats.ports) < len(queues) {
 		p.stats.ports = make([]PortCounters, len(queues))
 	}

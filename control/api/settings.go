@@ -37,6 +37,7 @@ type PortStatus struct {
 	Addresses []string `json:"addresses,omitempty"`
 	Rings     int      `json:"rings"`                // one for each worker
 	Slots     int      `json:"ring_slots,omitempty"` // of each
+	RingDrops []uint64 `json:"ring_dropped_frames"`  // of each: no room
 }
 
 // Reasons is the answer to GET /v1/reasons: what frames can end with, in a fixed order.

@@ -35,7 +35,7 @@ var (
 	portRx      = desc("dirigo_port_received_frames_total", "Frames taken from the port's receive rings.", "port")
 	portTx      = desc("dirigo_port_sent_frames_total", "Frames that the port took for transmission.", "port")
 	portLost    = desc("dirigo_port_lost_frames_total", "Frames that the port did not take for transmission.", "port")
-	portDropped = desc("dirigo_port_ring_dropped_frames_total", "Frames for which the receive rings had no room.", "port")
+	portDropped = desc("dirigo_port_ring_dropped_frames_total", "Frames for which a receive ring had no room; each worker has one of each port.", "port", "worker")
 
 	workerFrames = desc("dirigo_worker_frames_total", "Frames that a worker has run to completion.", "worker")
 	batchFrames  = desc("dirigo_worker_batch_frames", "Frames in a batch, which is what a worker takes from a port at a time.", "worker")
@@ -98,11 +98,15 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 		count(portRx, counters[i].RxFrames, port.Name)
 		count(portTx, counters[i].TxFrames, port.Name)
 		count(portLost, counters[i].TxLost, port.Name)
-		count(portDropped, counters[i].RxDropped, port.Name)
 	}
 	for i, w := range p.WorkerStatuses() {
 		id := strconv.Itoa(i)
 		count(workerFrames, w.Frames, id)
+		for j, port := range s.Ports {
+			if j < len(w.RingDropped) {
+				count(portDropped, w.RingDropped[j], port.Name, id)
+			}
+		}
 		ch <- batchSizes(&w.Load, id)
 		ch <- batchTimes(&w.Load, id)
 	}
