@@ -98,3 +98,20 @@ func FuzzIndexLines(f *testing.F) {
 		checkLines(t, data)
 	})
 }
+
+// What is read as a service reads again as it is written, and nothing else is taken.
+func FuzzServiceKey(f *testing.F) {
+	for _, s := range []string{"tcp/192.0.2.1:80", "udp/[2001:db8::1]:*", "sctp/192.0.2.1:0", "fwmark 3 ipv6", "fwmark 4294967295", "fwmark 0", "tcp/[::ffff:1.2.3.4]:1", "tcp/[fe80::1%eth0]:1", "", "fwmark  1"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		k, err := ParseServiceKey(s)
+		if err != nil {
+			return
+		}
+		again, err := ParseServiceKey(k.String())
+		if err != nil || again != k {
+			t.Errorf("%q is %+v, written %q, which is %+v, %v", s, k, k, again, err)
+		}
+	})
+}
