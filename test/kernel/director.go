@@ -1,3 +1,5 @@
+// Package kernel replays conversations recorded from a kernel IPVS through the
+// director's pipeline on a virtual clock, and compares what comes out.
 package kernel
 
 import (
@@ -7,7 +9,6 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -18,6 +19,7 @@ import (
 	"github.com/dirigo-lb/dirigo/dataplane/pcap"
 	"github.com/dirigo-lb/dirigo/ipvsadm"
 	"github.com/dirigo-lb/dirigo/packet"
+	"github.com/dirigo-lb/dirigo/test/recording"
 )
 
 // director is the pipeline in the recordings' fixed topology: clients and a gateway on
@@ -53,7 +55,7 @@ type frame struct {
 
 var ports = []string{"cl0", "sv0"}
 
-func newDirector(r *recording) (*director, error) {
+func newDirector(r *recording.Recording) (*director, error) {
 	d := &director{now: time.Hour} // so that nothing is compared with a zero instant
 	neighbors := arp.New(arp.Config{Announcements: -1})
 	var err error
@@ -147,9 +149,9 @@ func newDirector(r *recording) (*director, error) {
 }
 
 // configure does what the machine had done before the first step.
-func (d *director) configure(r *recording) error {
+func (d *director) configure(r *recording.Recording) error {
 	for _, line := range r.IPTables {
-		m, err := parseMark(line)
+		m, err := recording.ParseMark(line)
 		if err != nil {
 			return err
 		}
@@ -250,13 +252,13 @@ func refusal(b []byte) []byte {
 
 // steer makes twos, which draws at random, choose the server that the kernel's draw
 // gave, where it can choose that server at all; the comparison shows where it cannot.
-func (d *director) steer(s *step) {
+func (d *director) steer(s *recording.Step) {
 	for _, svc := range d.plane.Services() {
 		if svc.Scheduler != "twos" {
 			continue
 		}
 		for _, o := range s.Out {
-			b, err := unhex(o.Hex)
+			b, err := recording.Bytes(o.Hex)
 			if err != nil || o.If != "sv0" || len(b) < 6 {
 				continue
 			}
@@ -273,68 +275,4 @@ func (d *director) steer(s *step) {
 			}
 		}
 	}
-}
-
-// parseMark reads a MARK rule in iptables' words, as far as the recordings use them.
-func parseMark(line string) (m conf.Mark, err error) {
-	m.Mask = ^uint32(0)
-	words := strings.Fields(line)
-	for i := 0; i < len(words); i++ {
-		arg := func() string {
-			i++
-			if i == len(words) {
-				return ""
-			}
-			return words[i]
-		}
-		prefix := func(s string) []netip.Prefix {
-			p, perr := netip.ParsePrefix(s)
-			if perr != nil {
-				var a netip.Addr
-				a, err = netip.ParseAddr(s)
-				p = netip.PrefixFrom(a, a.BitLen())
-			}
-			return []netip.Prefix{p.Masked()}
-		}
-		portList := func(s string) (rs []conf.PortRange) {
-			for one := range strings.SplitSeq(s, ",") {
-				first, last, ranged := strings.Cut(one, ":")
-				if !ranged {
-					last = first
-				}
-				a, e1 := strconv.ParseUint(first, 10, 16)
-				b, e2 := strconv.ParseUint(last, 10, 16)
-				err = errors.Join(err, e1, e2)
-				rs = append(rs, conf.PortRange{First: uint16(a), Last: uint16(b)})
-			}
-			return rs
-		}
-		switch w := words[i]; w {
-		case "-t", "-A", "-m":
-			arg()
-		case "-j":
-			if t := arg(); t != "MARK" {
-				return m, fmt.Errorf("iptables %q: target %s is not replayed", line, t)
-			}
-		case "-d":
-			m.Dest = prefix(arg())
-		case "-s":
-			m.Source = prefix(arg())
-		case "-p":
-			m.Proto = map[string]uint8{"tcp": packet.TCP, "udp": packet.UDP, "sctp": packet.SCTP}[arg()]
-		case "--dport", "--dports":
-			m.DestPorts = portList(arg())
-		case "--sport", "--sports":
-			m.SourcePorts = portList(arg())
-		case "--set-mark":
-			v, perr := strconv.ParseUint(arg(), 0, 32)
-			m.Value, err = uint32(v), errors.Join(err, perr)
-		default:
-			return m, fmt.Errorf("iptables %q: %s is not replayed", line, w)
-		}
-		if err != nil {
-			return m, fmt.Errorf("iptables %q: %w", line, err)
-		}
-	}
-	return m, nil
 }

@@ -8,11 +8,12 @@ import (
 
 	"github.com/dirigo-lb/dirigo/conntrack"
 	"github.com/dirigo-lb/dirigo/ipvsadm"
+	"github.com/dirigo-lb/dirigo/test/recording"
 )
 
 // line runs a line of the recorded machine's shell and compares exit code and text;
 // "" when they agree.
-func (d *director) line(sh *shell, r *recording, s *step) string {
+func (d *director) line(sh *shell, r *recording.Recording, s *recording.Step) string {
 	got, rc, err := sh.do(s.Cmd)
 	if err != nil {
 		return err.Error()
@@ -35,7 +36,7 @@ func (d *director) line(sh *shell, r *recording, s *step) string {
 
 // asRecorded puts the recorded program's version where ours is, and leaves out what our
 // help says at its end.
-func asRecorded(text string, r *recording) string {
+func asRecorded(text string, r *recording.Recording) string {
 	text = strings.ReplaceAll(text, ipvsadm.Version+"\n", r.Ipvsadm+"\n")
 	const paragraph = "\nDifferences:\n"
 	if help, more, ours := strings.Cut(text, paragraph); ours {
@@ -48,7 +49,7 @@ func asRecorded(text string, r *recording) string {
 // compareConns compares a line that listed connections. A step's recorded instant is not
 // that of the kernel's jiffy: an entry may be some milliseconds on this or that side of
 // a whole second, so a line that only reads is run at three instants.
-func (d *director) compareConns(sh *shell, s *step, want, got string) string {
+func (d *director) compareConns(sh *shell, s *recording.Step, want, got string) string {
 	all := []string{sortedConns(got)}
 	if !sh.changed {
 		all = nil

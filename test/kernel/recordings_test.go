@@ -11,6 +11,7 @@ import (
 
 	"github.com/dirigo-lb/dirigo/conf"
 	"github.com/dirigo-lb/dirigo/packet"
+	"github.com/dirigo-lb/dirigo/test/recording"
 )
 
 // TestRecordings plays every recording of the folder that DIRIGO_RECORDINGS names, by
@@ -30,7 +31,7 @@ func TestRecordings(t *testing.T) {
 	var sum tally
 	different := 0
 	for _, file := range files {
-		r, err := load(filepath.Dir(file))
+		r, err := recording.Load(filepath.Dir(file))
 		if err != nil {
 			t.Errorf("%v", err)
 			different++
@@ -57,7 +58,7 @@ func TestVIPAlone(t *testing.T) {
 		t.Fatalf("no recordings: %v", err)
 	}
 	for _, file := range files {
-		r, err := load(filepath.Dir(file))
+		r, err := recording.Load(filepath.Dir(file))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -80,7 +81,7 @@ func (t *tally) add(o tally) {
 }
 
 // play replays one recording and returns a line for each difference.
-func play(r *recording) (n tally, diffs []string) {
+func play(r *recording.Recording) (n tally, diffs []string) {
 	defer func() {
 		if p := recover(); p != nil { // the other recordings are played all the same
 			diffs = append(diffs, fmt.Sprintf("panic: %v\n%s", p, debug.Stack()))
@@ -93,19 +94,19 @@ func play(r *recording) (n tally, diffs []string) {
 	defer d.plane.Conns().Close()
 	start := d.now
 	sh := newShell(d)
-	report := func(s *step, format string, args ...any) {
+	report := func(s *recording.Step, format string, args ...any) {
 		diffs = append(diffs, fmt.Sprintf("step %d (%s): %s", s.Step, s.Note, fmt.Sprintf(format, args...)))
 	}
 	for i := range r.Steps {
 		s := &r.Steps[i]
-		if err := d.advance(start + s.at()); err != nil {
+		if err := d.advance(start + s.At()); err != nil {
 			report(s, "%v", err)
 			return n, diffs
 		}
 		n.steps++
 		switch s.Op {
 		case "inject":
-			b, err := unhex(s.In)
+			b, err := recording.Bytes(s.In)
 			if err != nil {
 				report(s, "%v", err)
 				continue
@@ -141,10 +142,10 @@ func play(r *recording) (n tally, diffs []string) {
 }
 
 // compare holds what was emitted against the recording; "" when it agrees.
-func (d *director) compare(s *step, in []byte) string {
+func (d *director) compare(s *recording.Step, in []byte) string {
 	want := make([]frame, 0, len(s.Out))
 	for _, e := range s.Out {
-		b, err := unhex(e.Hex)
+		b, err := recording.Bytes(e.Hex)
 		if err != nil {
 			return err.Error()
 		}

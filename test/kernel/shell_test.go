@@ -1,13 +1,14 @@
 package kernel
 
 import (
+	"github.com/dirigo-lb/dirigo/test/recording"
 	"strings"
 	"testing"
 )
 
 func testShell(t *testing.T) *shell {
 	t.Helper()
-	d, err := newDirector(&recording{VIPs: []string{"10.0.1.100"}})
+	d, err := newDirector(&recording.Recording{VIPs: []string{"10.0.1.100"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,23 +107,23 @@ func TestDifferencesAreFound(t *testing.T) {
 	const server = "  -> 10.0.2.11:80                 Masq    1      0          0         \n"
 	const conns = "IPVS connection entries\npro expire state       source             virtual            destination\n"
 	const row = "TCP 00:01  NONE        10.0.1.7:0         10.0.1.100:80      10.0.2.11:80\n"
-	r := &recording{Ipvsadm: "ipvsadm v0"}
+	r := &recording.Recording{Ipvsadm: "ipvsadm v0"}
 	for _, c := range []struct {
-		s     step
+		s     recording.Step
 		equal bool
 	}{
-		{step{Cmd: "ipvsadm -Ln", Text: title + "TCP  10.0.1.100:80 rr\n" + server + "FWM  3 rr\n"}, true},
-		{step{Cmd: "ipvsadm -Ln", Text: title + "FWM  3 rr\nTCP  10.0.1.100:80 rr\n" + server}, false},
-		{step{Cmd: "ipvsadm -Ln --nosort", Text: title + "FWM  3 rr\nTCP  10.0.1.100:80 rr\n" + server}, true},
-		{step{Cmd: "ipvsadm -Ln --nosort", Text: title + "FWM  3 rr\n" + server + "TCP  10.0.1.100:80 rr\n"}, false},
-		{step{Cmd: "ipvsadm -Ln", RC: 1, Text: title + "TCP  10.0.1.100:80 rr\n" + server + "FWM  3 rr\n"}, false},
-		{step{Cmd: "ipvsadm -v", Text: "ipvsadm v0\n"}, true},
-		{step{Cmd: "ipvsadm -v", Text: "ipvsadm v1\n"}, false},
-		{step{Cmd: "ipvsadm -Lnc", Text: conns}, true},
-		{step{Cmd: "ipvsadm -Lnc", Text: conns + strings.Replace(row, "00:01", "00:00", 1)}, true},
-		{step{Cmd: "ipvsadm -Lnc", Text: conns + row}, false},
-		{step{Cmd: "ipvsadm -D -f 4", RC: 255, Text: "No such service\n"}, true},
-		{step{Cmd: "ipvsadm -D -f 4", RC: 255}, false},
+		{recording.Step{Cmd: "ipvsadm -Ln", Text: title + "TCP  10.0.1.100:80 rr\n" + server + "FWM  3 rr\n"}, true},
+		{recording.Step{Cmd: "ipvsadm -Ln", Text: title + "FWM  3 rr\nTCP  10.0.1.100:80 rr\n" + server}, false},
+		{recording.Step{Cmd: "ipvsadm -Ln --nosort", Text: title + "FWM  3 rr\nTCP  10.0.1.100:80 rr\n" + server}, true},
+		{recording.Step{Cmd: "ipvsadm -Ln --nosort", Text: title + "FWM  3 rr\n" + server + "TCP  10.0.1.100:80 rr\n"}, false},
+		{recording.Step{Cmd: "ipvsadm -Ln", RC: 1, Text: title + "TCP  10.0.1.100:80 rr\n" + server + "FWM  3 rr\n"}, false},
+		{recording.Step{Cmd: "ipvsadm -v", Text: "ipvsadm v0\n"}, true},
+		{recording.Step{Cmd: "ipvsadm -v", Text: "ipvsadm v1\n"}, false},
+		{recording.Step{Cmd: "ipvsadm -Lnc", Text: conns}, true},
+		{recording.Step{Cmd: "ipvsadm -Lnc", Text: conns + strings.Replace(row, "00:01", "00:00", 1)}, true},
+		{recording.Step{Cmd: "ipvsadm -Lnc", Text: conns + row}, false},
+		{recording.Step{Cmd: "ipvsadm -D -f 4", RC: 255, Text: "No such service\n"}, true},
+		{recording.Step{Cmd: "ipvsadm -D -f 4", RC: 255}, false},
 	} {
 		if diff := sh.d.line(sh, r, &c.s); (diff == "") != c.equal {
 			t.Errorf("%s: %q, want equal %v", c.s.Cmd, diff, c.equal)

@@ -3,19 +3,17 @@ package replay
 import (
 	"bytes"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/dirigo-lb/dirigo/conf"
 	"github.com/dirigo-lb/dirigo/control"
 	"github.com/dirigo-lb/dirigo/dataplane/pcap"
-	"github.com/dirigo-lb/dirigo/packet"
+	"github.com/dirigo-lb/dirigo/test/recording"
 )
 
 // The recordings' machine: clients and a gateway on cl0, real servers on sv0; host is the
@@ -34,7 +32,7 @@ type input struct {
 
 // configure makes the configuration that the machine had before the first step. leading
 // are rules that a file cannot have, for the script.
-func configure(r *recording) (cfg *conf.Config, leading []string, err error) {
+func configure(r *recording.Recording) (cfg *conf.Config, leading []string, err error) {
 	cfg, err = control.ImportRules(r.Name, strings.NewReader(strings.Join(r.Rules, "\n")))
 	if err != nil { // of a kernel's table that the file's rules do not allow
 		cfg, leading = conf.Default(), r.Rules
@@ -83,7 +81,7 @@ func configure(r *recording) (cfg *conf.Config, leading []string, err error) {
 		}
 	}
 	for _, line := range r.IPTables {
-		m, err := parseMark(line)
+		m, err := recording.ParseMark(line)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -102,7 +100,7 @@ func prefixOf(s string) (netip.Prefix, error) {
 
 // convert writes a recording's three files into dir. answers are the host's own packets, by
 // the step that they follow.
-func convert(r *recording, dir string, answers map[int][][]byte) (in input, err error) {
+func convert(r *recording.Recording, dir string, answers map[int][][]byte) (in input, err error) {
 	in = input{config: filepath.Join(dir, "dirigo.toml"), capture: filepath.Join(dir, "in.pcapng"), script: filepath.Join(dir, "script"), lines: map[int]int{}}
 	cfg, leading, err := configure(r)
 	if err != nil {
@@ -129,12 +127,12 @@ func convert(r *recording, dir string, answers map[int][][]byte) (in input, err 
 		if s.If == ports[1] {
 			port = 1
 		}
-		if err := w.Write(began.Add(s.at(i)), port, b); err != nil {
+		if err := w.Write(began.Add(at(s, i)), port, b); err != nil {
 			return in, err
 		}
 		in.frames = append(in.frames, i)
 		for _, b := range answers[i] {
-			if err := w.Write(began.Add(s.at(i)), 2, b); err != nil {
+			if err := w.Write(began.Add(at(s, i)), 2, b); err != nil {
 				return in, err
 			}
 			in.frames = append(in.frames, -1)
@@ -150,10 +148,10 @@ func convert(r *recording, dir string, answers map[int][][]byte) (in input, err 
 }
 
 // script is the commands of a recording, relative to its first frame.
-func script(r *recording, in *input, leading []string) []byte {
+func script(r *recording.Recording, in *input, leading []string) []byte {
 	var first time.Duration
 	if len(in.frames) > 0 {
-		first = r.Steps[in.frames[0]].at(in.frames[0])
+		first = at(&r.Steps[in.frames[0]], in.frames[0])
 	}
 	var b bytes.Buffer
 	line := 0
@@ -177,58 +175,13 @@ func script(r *recording, in *input, leading []string) []byte {
 		case s.Op != "cmd" && s.Op != "dump":
 		case words[0] == "sysctl" && !strings.Contains(s.Cmd, "|"):
 			for one := range strings.SplitSeq(s.Cmd, ";") {
-				add(s.at(i), strings.TrimSpace(strings.TrimSuffix(one, "2>&1")))
+				add(at(s, i), strings.TrimSpace(strings.TrimSuffix(one, "2>&1")))
 			}
 			in.lines[line] = i
 		case words[0] == "ipvsadm" && !strings.ContainsAny(s.Cmd, "|<>;"):
-			add(s.at(i), s.Cmd)
+			add(at(s, i), s.Cmd)
 			in.lines[line] = i
 		}
 	}
 	return b.Bytes()
-}
-
-// parseMark reads a MARK rule in iptables' words, as far as the recordings use them.
-func parseMark(line string) (m conf.Mark, err error) {
-	m.Mask = ^uint32(0)
-	words := strings.Fields(line)
-	for i := 0; i+1 < len(words); i += 2 {
-		arg := words[i+1]
-		switch words[i] {
-		case "-t", "-A", "-m", "-j":
-		case "-d", "-s":
-			p, perr := prefixOf(arg)
-			err = errors.Join(err, perr)
-			if words[i] == "-d" {
-				m.Dest = []netip.Prefix{p}
-			} else {
-				m.Source = []netip.Prefix{p}
-			}
-		case "-p":
-			m.Proto = map[string]uint8{"tcp": packet.TCP, "udp": packet.UDP, "sctp": packet.SCTP}[arg]
-		case "--dport", "--dports", "--sport", "--sports":
-			var list []conf.PortRange
-			for one := range strings.SplitSeq(arg, ",") {
-				first, last, ranged := strings.Cut(one, ":")
-				if !ranged {
-					last = first
-				}
-				a, e1 := strconv.ParseUint(first, 10, 16)
-				z, e2 := strconv.ParseUint(last, 10, 16)
-				err = errors.Join(err, e1, e2)
-				list = append(list, conf.PortRange{First: uint16(a), Last: uint16(z)})
-			}
-			if strings.HasPrefix(words[i], "--d") {
-				m.DestPorts = list
-			} else {
-				m.SourcePorts = list
-			}
-		case "--set-mark":
-			v, perr := strconv.ParseUint(arg, 0, 32)
-			m.Value, err = uint32(v), errors.Join(err, perr)
-		default:
-			return m, fmt.Errorf("iptables %q: %s is not replayed", line, words[i])
-		}
-	}
-	return m, err
 }

@@ -18,6 +18,7 @@ import (
 
 	"github.com/dirigo-lb/dirigo/dataplane/pcap"
 	"github.com/dirigo-lb/dirigo/packet"
+	"github.com/dirigo-lb/dirigo/test/recording"
 )
 
 // TestRecordings replays every recording of the folder that DIRIGO_RECORDINGS names, by
@@ -45,7 +46,7 @@ func TestRecordings(t *testing.T) {
 		if strings.HasPrefix(folder, "sync-") { // the datagrams of sync daemons are not replayed
 			continue
 		}
-		r, err := load(filepath.Dir(file))
+		r, err := recording.Load(filepath.Dir(file))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -81,7 +82,7 @@ type tally struct {
 
 // play is one recording's run.
 type play struct {
-	r      *recording
+	r      *recording.Recording
 	bin    string
 	dir    string
 	sum    *tally
@@ -256,7 +257,7 @@ func (p *play) twos() bool {
 	return slices.ContainsFunc(p.r.Rules, func(l string) bool { return strings.Contains(l, "-s twos") })
 }
 
-func (p *play) differs(s *step, format string, args ...any) {
+func (p *play) differs(s *recording.Step, format string, args ...any) {
 	p.diffs = append(p.diffs, fmt.Sprintf("step %d (%s): %s", s.Step, s.Note, fmt.Sprintf(format, args...)))
 }
 
@@ -301,7 +302,7 @@ func (p *play) gue() map[packet.Addr]bool {
 
 // commands compares how commands ended and what they listed.
 func (p *play) commands() error {
-	var at *step
+	var at *recording.Step
 	var text strings.Builder
 	end := func() {
 		if at != nil && at.Op == "dump" && !p.listed(at) {
@@ -346,7 +347,7 @@ func (p *play) commands() error {
 // what the drop_entry defence sacrificed at random, the names of the recorded machine, an
 // order drawn at random, or the outcome of a line of shell, which no script can have. The
 // texts themselves are compared by the replay in test/kernel.
-func (p *play) listed(s *step) bool {
+func (p *play) listed(s *recording.Step) bool {
 	_, drops := p.r.Sysctls["net.ipv4.vs.drop_entry"]
 	words := strings.Fields(s.Cmd)
 	numeric := len(words) > 1 && (strings.Contains(words[1], "n") || slices.Contains(words, "--timeout") || slices.Contains(words, "--daemon"))

@@ -1,6 +1,5 @@
-// Package kernel replays conversations recorded from a kernel IPVS through the
-// director's pipeline on a virtual clock, and compares what comes out.
-package kernel
+// Package recording reads conversations recorded from a kernel IPVS, one folder each.
+package recording
 
 import (
 	"bufio"
@@ -13,8 +12,8 @@ import (
 	"time"
 )
 
-// recording is one conversation: transcript.jsonl of its folder.
-type recording struct {
+// Recording is one conversation: transcript.jsonl of its folder.
+type Recording struct {
 	Name     string
 	Ipvsadm  string // the program's version line
 	VIPs     []string
@@ -24,53 +23,56 @@ type recording struct {
 	Sysctls  map[string]any
 	Setup    []string
 	MTU      map[string]int
-	Steps    []step `json:"-"`
+	Steps    []Step `json:"-"`
 
 	// Alone makes the VIPs addresses of the director only, not of its host: what the host's
 	// stack said for them has to come from the director then.
 	Alone bool `json:"-"`
 }
 
-type step struct {
+// Step is one thing that happened: a frame injected, a command, a listing, a wait.
+type Step struct {
 	Step int
 	T    int64 // milliseconds since the beginning
 	Op   string
 	If   string
 	In   string
-	Out  []emitted
+	Out  []Emitted
 	Cmd  string
 	RC   int
 	Text string
 	Note string
 }
 
-type emitted struct {
+// Emitted is a frame that the recorded machine sent.
+type Emitted struct {
 	If  string
 	Hex string
 }
 
-func (s *step) at() time.Duration { return time.Duration(s.T) * time.Millisecond }
+// At is the instant of the step since the beginning.
+func (s *Step) At() time.Duration { return time.Duration(s.T) * time.Millisecond }
 
-// load reads the recording in a folder.
-func load(dir string) (*recording, error) {
+// Load reads the recording in a folder.
+func Load(dir string) (*Recording, error) {
 	path := filepath.Join(dir, "transcript.jsonl")
 	file, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
 	defer file.Close()
-	r := &recording{}
+	r := &Recording{}
 	in := bufio.NewScanner(file)
 	in.Buffer(nil, 64<<20)
 	for line := 1; in.Scan(); line++ {
 		if line == 1 {
-			head := struct{ Meta *recording }{r}
+			head := struct{ Meta *Recording }{r}
 			if err := json.Unmarshal(in.Bytes(), &head); err != nil {
 				return nil, fmt.Errorf("%s:%d: %w", path, line, err)
 			}
 			continue
 		}
-		var s step
+		var s Step
 		if err := json.Unmarshal(in.Bytes(), &s); err != nil {
 			return nil, fmt.Errorf("%s:%d: %w", path, line, err)
 		}
@@ -84,4 +86,5 @@ func load(dir string) (*recording, error) {
 	return r, in.Err()
 }
 
-func unhex(s string) ([]byte, error) { return hex.DecodeString(strings.TrimSpace(s)) }
+// Bytes reads a frame.
+func Bytes(s string) ([]byte, error) { return hex.DecodeString(strings.TrimSpace(s)) }
