@@ -82,6 +82,8 @@ func body(r *http.Request, v any) error {
 		err = fmt.Errorf("more than %d MiB", maxBody>>20)
 	}
 	if err != nil {
+		// A client that is still writing would see a broken pipe before our words.
+		_, _ = io.Copy(io.Discard, io.LimitReader(r.Body, maxBody))
 		return fmt.Errorf("request: %w", err)
 	}
 	return nil
