@@ -62,7 +62,7 @@ func importRule(edit *conf.Editor, words []string) error {
 	if err != nil {
 		return err
 	}
-	c, ok := changeOf(cmd)
+	c, ok := cmd.Change()
 	if !ok {
 		return fmt.Errorf("%v is no rule; only commands that change services, servers or timeouts can be imported", cmd.Op)
 	}

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"iter"
 	"syscall"
-	"time"
 
 	"github.com/dirigo-lb/dirigo/conf"
 	"github.com/dirigo-lb/dirigo/dataplane"
@@ -13,30 +12,6 @@ import (
 
 // connRows is the size of the kernel's connection table by default, which listings show.
 const connRows = 4096
-
-// changeOf is what a command line changes; ok is false for one that changes no setting.
-func changeOf(cmd *ipvsadm.Command) (c conf.Change, ok bool) {
-	sec := func(n int) time.Duration { return time.Duration(n) * time.Second }
-	switch cmd.Op {
-	case ipvsadm.OpAddService:
-		return conf.AddService{Service: cmd.Service}, true
-	case ipvsadm.OpEditService:
-		return conf.EditService{Service: cmd.Service}, true
-	case ipvsadm.OpDeleteService:
-		return conf.DelService{Key: cmd.Key}, true
-	case ipvsadm.OpFlush:
-		return conf.Clear{}, true
-	case ipvsadm.OpAddServer:
-		return conf.AddServer{Key: cmd.Key, Server: cmd.Server}, true
-	case ipvsadm.OpEditServer:
-		return conf.EditServer{Key: cmd.Key, Server: cmd.Server}, true
-	case ipvsadm.OpDeleteServer:
-		return conf.DelServer{Key: cmd.Key, Server: cmd.Server.ID()}, true
-	case ipvsadm.OpSet:
-		return conf.SetTimeouts{TCP: sec(cmd.Timeouts.TCP), TCPFin: sec(cmd.Timeouts.TCPFin), UDP: sec(cmd.Timeouts.UDP)}, true
-	}
-	return nil, false
-}
 
 // atRest is a director without running workers, of a replay, as ipvsadm sees it.
 type atRest struct {
@@ -55,7 +30,7 @@ func (b *atRest) Change(commands []*ipvsadm.Command) ([]error, error) {
 }
 
 func (b *atRest) change(cmd *ipvsadm.Command) error {
-	if c, ok := changeOf(cmd); ok {
+	if c, ok := cmd.Change(); ok {
 		if t, ok := c.(conf.SetTimeouts); ok {
 			b.d.plane.SetTimeouts(t.TCP, t.TCPFin, t.UDP)
 			return nil

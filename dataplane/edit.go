@@ -27,6 +27,7 @@ func (p *Plane) AddService(c conf.Service) error {
 	r.service = s
 	s.rules.Store(r)
 	p.services[c.Key] = s
+	p.countEngine(r, 1)
 	p.stats.begin(s.ID)
 	p.order.add(s)
 	p.draft.addService(p.draft.gen, s)
@@ -98,6 +99,8 @@ func (p *Plane) EditService(c conf.Service) error {
 	if err != nil {
 		return err
 	}
+	p.countEngine(s.rules.Load(), -1)
+	p.countEngine(r, 1)
 	s.rules.Store(r)
 	return nil
 }
@@ -116,6 +119,7 @@ func (p *Plane) DeleteService(k conf.ServiceKey) error {
 	}
 	s.servers = nil
 	delete(p.services, k)
+	p.countEngine(s.rules.Load(), -1)
 	p.order.remove(s)
 	p.draft.dropService(p.draft.gen, s)
 	p.stats.forget(s.ID)

@@ -42,6 +42,7 @@ type Plane struct {
 	marks    []conf.Mark
 	draft    Table // the next table: what Publish lets the workers see
 	services map[conf.ServiceKey]*Service
+	engines  int // how many of services countEngine counts
 	order    serviceOrder
 	members  map[memberKey]*Server // the servers of all services
 	trash    trash

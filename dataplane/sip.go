@@ -19,7 +19,7 @@ func sipCall(f *packet.Frame) ([]byte, bool) {
 // share an end the one added last is found, whatever its service
 // (ip_vs_find_real_service).
 func (p *Plane) starters() map[serviceAddr]*Server {
-	if !p.anyEngine() {
+	if p.engines == 0 {
 		return nil
 	}
 	m := map[serviceAddr]*Server{}
@@ -42,13 +42,12 @@ func (p *Plane) starters() map[serviceAddr]*Server {
 	return m
 }
 
-func (p *Plane) anyEngine() bool {
-	for k, svc := range p.services {
-		if k.Fwmark == 0 && k.Proto == packet.UDP && svc.rules.Load().conf.Persistence.Engine != "" {
-			return true
-		}
+// countEngine keeps how many services have an engine whose servers may be starters, so that
+// a change of another service need not look at them all.
+func (p *Plane) countEngine(r *serviceRules, by int) {
+	if k := &r.conf.Key; k.Fwmark == 0 && k.Proto == packet.UDP && r.conf.Persistence.Engine != "" {
+		p.engines += by
 	}
-	return false
 }
 
 // startCall makes the connection of a UDP packet from a server that belongs to none: a

@@ -62,25 +62,10 @@ func lost(err error, begun bool) error {
 
 // changeOf is a command on the wire.
 func changeOf(cmd *ipvsadm.Command) (Change, error) {
-	sec := func(n int) time.Duration { return time.Duration(n) * time.Second }
-	var c conf.Change
+	if c, ok := cmd.Change(); ok {
+		return ChangeOf(c)
+	}
 	switch cmd.Op {
-	case ipvsadm.OpAddService:
-		c = conf.AddService{Service: cmd.Service}
-	case ipvsadm.OpEditService:
-		c = conf.EditService{Service: cmd.Service}
-	case ipvsadm.OpDeleteService:
-		c = conf.DelService{Key: cmd.Key}
-	case ipvsadm.OpFlush:
-		c = conf.Clear{}
-	case ipvsadm.OpAddServer:
-		c = conf.AddServer{Key: cmd.Key, Server: cmd.Server}
-	case ipvsadm.OpEditServer:
-		c = conf.EditServer{Key: cmd.Key, Server: cmd.Server}
-	case ipvsadm.OpDeleteServer:
-		c = conf.DelServer{Key: cmd.Key, Server: cmd.Server.ID()}
-	case ipvsadm.OpSet:
-		c = conf.SetTimeouts{TCP: sec(cmd.Timeouts.TCP), TCPFin: sec(cmd.Timeouts.TCPFin), UDP: sec(cmd.Timeouts.UDP)}
 	case ipvsadm.OpZero:
 		if cmd.HasKey {
 			return Change{Op: OpZero, Key: &cmd.Key}, nil
@@ -92,7 +77,6 @@ func changeOf(cmd *ipvsadm.Command) (Change, error) {
 		return Change{}, &ipvsadm.Error{ExitCode: ipvsadm.ExitRefused,
 			Text: fmt.Sprintf("%v is not possible here: connections are not synchronized in this version", cmd.Op)}
 	}
-	return ChangeOf(c)
 }
 
 // Services is of ipvsadm.Backend.
