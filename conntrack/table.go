@@ -57,6 +57,8 @@ type Table struct {
 	seed   [2]uint64
 	owner  Owner
 
+	answers answers
+
 	bereft   sync.Mutex // taken inside a shard's lock, never around one
 	parents  []Ref      // each held by a child that was dropped and has died: see bereave
 	bereaved atomic.Int64
@@ -202,6 +204,9 @@ func (s *Shard) Insert(h uint64, c *Conn, parent Ref, now Tick) (Ref, error) {
 	}
 	if s.count >= uint32(len(s.buckets)) {
 		s.grow()
+	}
+	if !c.Template() {
+		s.t.answers.add(c)
 	}
 	n := &s.t.conns[r]
 	*n = *c

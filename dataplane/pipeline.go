@@ -49,10 +49,12 @@ func (w *Worker) decide(f *packet.Frame) (Verdict, Reason) {
 	if isIPsec(f) {
 		return w.ipsec(f)
 	}
-	if a, ok := w.reply(f); ok {
-		v, r := w.answer(f, &a)
-		w.release(&a)
-		return v, r
+	if w.conns.MayAnswer(&f.Flow.Src) {
+		if a, ok := w.reply(f); ok {
+			v, r := w.answer(f, &a)
+			w.release(&a)
+			return v, r
+		}
 	}
 	if w.table.starters != nil && f.Flow.Proto == packet.UDP {
 		if a, ok := w.startCall(f); ok {
