@@ -23,7 +23,7 @@ type Conn struct {
 	Proto                             uint8 // 0 for the template of a fwmark service
 	State                             uint8 // TCP…; always 0 for UDP; a template's state is Assured
 	Flags                             Flags
-	next                              Ref // hash chain, newest first; free list
+	next                              Ref // of a bucket beyond its lanes, newest first; free list
 	Timeout                           Tick
 	expires                           Tick
 	Server                            uint32 // id of the bound real server, or NoServer

@@ -302,9 +302,9 @@ func TestDroppedChildTakesParentAlong(t *testing.T) {
 			if row.dropped {
 				for n := 0; n == 0; { // all chains in turn
 					for i := range tab.shards {
-						for j := range tab.shards[i].buckets {
+						for j := range tab.buckets(i) {
 							draws := []uint64{uint64(i), uint64(j)}
-							n += tab.Sample(now, len(tab.shards)*minBuckets, func(uint64) uint64 {
+							n += tab.Sample(now, len(tab.index), func(uint64) uint64 {
 								d := draws[0]
 								draws = draws[1:]
 								return d

@@ -24,3 +24,6 @@ func (t *Table) hash(proto uint8, addr *packet.Addr, port uint16) uint64 {
 	hi, lo = bits.Mul64(hi^lo^t.seed[1], uint64(port)<<8^uint64(proto)^t.seed[0])
 	return hi ^ lo
 }
+
+// hashOf is the hash that c is stored under.
+func (t *Table) hashOf(c *Conn) uint64 { return t.hash(c.Proto, &c.Client, c.ClientPort) }

@@ -34,9 +34,6 @@ func (t *Table) FindPortless(k *Key, now Tick) bool {
 func (t *Table) attach(r Ref, proto uint8, client *packet.Addr, port uint16, now Tick) {
 	s, h := t.Lock(proto, client, port, now)
 	defer s.Unlock()
-	if s.count >= uint32(len(s.buckets)) {
-		s.grow()
-	}
 	s.link(h, r)
 	s.wheel.add(t.conns, r, t.conns[r].expires, now)
 }

@@ -221,11 +221,8 @@ func (e *Engine) Template(s *Shard, h uint64, k *Key, data []byte) Ref {
 	want := family(k.V6) | FlagTemplate
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	for r := s.buckets[h&uint64(len(s.buckets)-1)]; r != 0; r = s.t.conns[r].next {
-		c := &s.t.conns[r]
-		if c.ClientPort == k.ClientPort && c.VirtualPort == k.OtherPort && c.Proto == k.Proto &&
-			c.Flags&matchFlags == want && c.Client == k.Client && c.Virtual == k.Other &&
-			e.data[r].data == string(data) {
+	for r := range s.t.bucket(h).all(s.t.conns) {
+		if s.t.conns[r].isIn(k, want) && e.data[r].data == string(data) {
 			return r
 		}
 	}

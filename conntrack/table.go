@@ -20,11 +20,10 @@ const DefaultMax = 1_000_000
 const ReArm = Tick(60 * time.Second / TickLen)
 
 const (
-	chunk      = 64   // entries a shard takes from the slab at a time
-	perShard   = 2048 // aimed-at entries of a shard when the table is full
-	minShards  = 64
-	maxShards  = 1 << 14
-	minBuckets = 16
+	chunk     = 64   // entries a shard takes from the slab at a time
+	perShard  = 2048 // aimed-at entries of a shard when the table is full
+	minShards = 64
+	maxShards = 1 << 14
 )
 
 // ErrFull says that the table has as many entries as it may have.
@@ -46,16 +45,18 @@ type Config struct {
 // Table is the connection table. Its methods are safe for concurrent use; those of a
 // Shard need its lock.
 type Table struct {
-	shards []Shard
-	shift  uint // hash >> shift is the shard
-	conns  []Conn
-	free   func()
-	next   atomic.Uint32 // first never used entry of the slab
-	live   atomic.Int64
-	noPort atomic.Int64 // entries with FlagNoCPort
-	max    int64
-	seed   [2]uint64
-	owner  Owner
+	shards   []Shard
+	index    []bucket // a shard's buckets are neighbours
+	conns    []Conn   // the slab
+	toShard  uint     // hash >> toShard is the shard
+	toBucket uint     // hash >> toBucket is the bucket
+	free     func()
+	next     atomic.Uint32 // first never used entry of the slab
+	live     atomic.Int64
+	noPort   atomic.Int64 // entries with FlagNoCPort
+	max      int64
+	seed     [2]uint64
+	owner    Owner
 
 	answers answers
 
@@ -66,15 +67,14 @@ type Table struct {
 
 // Shard is one lock's worth of entries.
 type Shard struct {
-	mu      sync.Mutex
-	t       *Table
-	buckets []Ref // heads of hash chains; a power of two
-	count   uint32
-	unused  Ref // freed entries, chained by next
-	fresh   Ref // next entry of the chunk in hand
-	left    uint32
-	wheel   wheel
-	_       [64]byte // keeps the next shard's lock off this one's cache line
+	mu     sync.Mutex
+	t      *Table
+	count  uint32
+	unused Ref // freed entries, chained by next
+	fresh  Ref // next entry of the chunk in hand
+	left   uint32
+	wheel  wheel
+	_      [64]byte // keeps the next shard's lock off this one's cache line
 }
 
 // New makes a table.
@@ -92,23 +92,29 @@ func New(cfg Config) (*Table, error) {
 	n = 1 << bits.Len(uint(n-1))
 	// Shards fill unevenly and keep what they freed: a quarter more address space
 	// and some chunks each, of which only what is used takes memory.
-	conns, free, err := newSlab(cfg.Max + cfg.Max/4 + n*4*chunk)
+	conns, freeConns, err := reserve[Conn](cfg.Max + cfg.Max/4 + n*4*chunk)
 	if err != nil {
 		return nil, err
 	}
+	index, freeIndex, err := reserve[bucket](max(n, 1<<bits.Len(uint(cfg.Max/bucketLoad))))
+	if err != nil {
+		freeConns()
+		return nil, err
+	}
 	t := &Table{
-		shards: make([]Shard, n), shift: uint(64 - bits.TrailingZeros(uint(n))),
-		conns: conns, free: free, max: int64(cfg.Max), seed: cfg.Seed, owner: cfg.Owner,
+		shards: make([]Shard, n), toShard: uint(64 - bits.TrailingZeros(uint(n))),
+		index: index, toBucket: uint(64 - bits.TrailingZeros(uint(len(index)))),
+		conns: conns, free: func() { freeConns(); freeIndex() },
+		max: int64(cfg.Max), seed: cfg.Seed, owner: cfg.Owner,
 	}
 	t.next.Store(chunk) // entry 0 is "none"
 	for i := range t.shards {
 		t.shards[i].t = t
-		t.shards[i].buckets = make([]Ref, minBuckets)
 	}
 	return t, nil
 }
 
-// Close gives the slab back. Nothing may use the table afterwards.
+// Close gives the memory back. Nothing may use the table afterwards.
 func (t *Table) Close() { t.free() }
 
 // Len is the number of entries, templates included.
@@ -121,7 +127,7 @@ func (t *Table) Max() int { return int(t.max) }
 // methods want, after what was due in it by now has expired.
 func (t *Table) Lock(proto uint8, client *packet.Addr, port uint16, now Tick) (*Shard, uint64) {
 	h := t.hash(proto, client, port)
-	s := &t.shards[h>>t.shift]
+	s := &t.shards[h>>t.toShard]
 	s.mu.Lock()
 	if s.wheel.count > 0 && !now.Before(s.wheel.due) {
 		s.advance(now)
@@ -157,34 +163,56 @@ func (s *Shard) In(h uint64, k *Key) Ref {
 func (s *Shard) Template(h uint64, k *Key) Ref { return s.in(h, k, family(k.V6)|FlagTemplate) }
 
 func (s *Shard) in(h uint64, k *Key, want Flags) Ref {
-	for r := s.buckets[h&uint64(len(s.buckets)-1)]; r != 0; r = s.t.conns[r].next {
-		c := &s.t.conns[r]
-		if c.ClientPort == k.ClientPort && c.VirtualPort == k.OtherPort && c.Proto == k.Proto &&
-			c.Flags&matchFlags == want && c.Client == k.Client && c.Virtual == k.Other {
+	b, tag := s.t.bucket(h), tagOf(h)
+	for i, w := range b.tags {
+		for m := same(w, tag); m != 0; m &= m - 1 {
+			if r := b.refs[lane(i, m)]; s.t.conns[r].isIn(k, want) {
+				return r
+			}
+		}
+	}
+	for r := b.more; r != 0; r = s.t.conns[r].next {
+		if s.t.conns[r].isIn(k, want) {
 			return r
 		}
 	}
 	return 0
 }
 
+// isIn reports whether k is of a packet from c's client.
+func (c *Conn) isIn(k *Key, want Flags) bool {
+	return c.ClientPort == k.ClientPort && c.VirtualPort == k.OtherPort && c.Proto == k.Proto &&
+		c.Flags&matchFlags == want && c.Client == k.Client && c.Virtual == k.Other
+}
+
 // Out finds the connection of a packet from a server (ip_vs_conn_out_get): its source
 // is the server's end for NAT, the virtual service's for every other method.
 func (s *Shard) Out(h uint64, k *Key) Ref {
-	want := family(k.V6)
-	for r := s.buckets[h&uint64(len(s.buckets)-1)]; r != 0; r = s.t.conns[r].next {
-		c := &s.t.conns[r]
-		if c.ClientPort != k.ClientPort || c.Proto != k.Proto || c.Flags&(FlagV6|FlagTemplate) != want || c.Client != k.Client {
-			continue
-		}
-		if c.Flags&FlagMethod == 0 {
-			if c.DestPort == k.OtherPort && c.Dest == k.Other {
+	b, tag := s.t.bucket(h), tagOf(h)
+	for i, w := range b.tags {
+		for m := same(w, tag); m != 0; m &= m - 1 {
+			if r := b.refs[lane(i, m)]; s.t.conns[r].isOut(k) {
 				return r
 			}
-		} else if c.VirtualPort == k.OtherPort && c.Virtual == k.Other {
+		}
+	}
+	for r := b.more; r != 0; r = s.t.conns[r].next {
+		if s.t.conns[r].isOut(k) {
 			return r
 		}
 	}
 	return 0
+}
+
+// isOut reports whether k is of a packet from c's server.
+func (c *Conn) isOut(k *Key) bool {
+	if c.ClientPort != k.ClientPort || c.Proto != k.Proto || c.Flags&(FlagV6|FlagTemplate) != family(k.V6) || c.Client != k.Client {
+		return false
+	}
+	if c.Flags&FlagMethod == 0 {
+		return c.DestPort == k.OtherPort && c.Dest == k.Other
+	}
+	return c.VirtualPort == k.OtherPort && c.Virtual == k.Other
 }
 
 func family(v6 bool) Flags {
@@ -201,9 +229,6 @@ func (s *Shard) Insert(h uint64, c *Conn, parent Ref, now Tick) (Ref, error) {
 	r, ok := s.alloc()
 	if !ok {
 		return 0, ErrFull
-	}
-	if s.count >= uint32(len(s.buckets)) {
-		s.grow()
 	}
 	if !c.Template() {
 		s.t.answers.add(c)
@@ -313,22 +338,15 @@ func (s *Shard) fire(r Ref, t Tick) {
 	s.t.live.Add(-1)
 }
 
-// link puts r at the head of its hash chain.
+// link puts r first in its bucket.
 func (s *Shard) link(h uint64, r Ref) {
-	head := &s.buckets[h&uint64(len(s.buckets)-1)]
-	s.t.conns[r].next, *head = *head, r
+	s.t.bucket(h).push(s.t.conns, r, tagOf(h))
 	s.count++
 }
 
-// unlink takes r out of its hash chain.
+// unlink takes r out of its bucket.
 func (s *Shard) unlink(r Ref) {
-	c := &s.t.conns[r]
-	h := s.t.hash(c.Proto, &c.Client, c.ClientPort)
-	p := &s.buckets[h&uint64(len(s.buckets)-1)]
-	for *p != r {
-		p = &s.t.conns[*p].next
-	}
-	*p = c.next
+	s.t.bucket(s.t.hashOf(&s.t.conns[r])).remove(s.t, r)
 	s.count--
 }
 
@@ -355,29 +373,6 @@ func (s *Shard) alloc() (Ref, bool) {
 	s.fresh++
 	s.left--
 	return r, true
-}
-
-// grow doubles the buckets; each chain keeps its order, newest first.
-func (s *Shard) grow() {
-	old := s.buckets
-	s.buckets = make([]Ref, 2*len(old))
-	mask := uint64(len(s.buckets) - 1)
-	for _, r := range old {
-		var tail [2]*Ref // chain i splits into i and i+len(old)
-		for r != 0 {
-			c := &s.t.conns[r]
-			next := c.next
-			b := s.t.hash(c.Proto, &c.Client, c.ClientPort) & mask
-			half := b / uint64(len(old))
-			if tail[half] == nil {
-				s.buckets[b] = r
-			} else {
-				*tail[half] = r
-			}
-			c.next, tail[half] = 0, &c.next
-			r = next
-		}
-	}
 }
 
 // bereave remembers parent r of a dropped entry that has died, whose shard may be another:
@@ -431,7 +426,7 @@ func (t *Table) Advance(now Tick, first, step int) {
 	}
 }
 
-// Each calls f with a copy of every entry, newest first in a chain, until f returns
+// Each calls f with a copy of every entry, newest first in a bucket, until f returns
 // false. One shard at a time is copied under its lock, so f may take its time.
 func (t *Table) Each(f func(r Ref, c *Conn) bool) {
 	var page []Conn
@@ -440,10 +435,8 @@ func (t *Table) Each(f func(r Ref, c *Conn) bool) {
 		s := &t.shards[i]
 		s.mu.Lock()
 		page, refs = page[:0], refs[:0]
-		for _, r := range s.buckets {
-			for ; r != 0; r = t.conns[r].next {
-				page, refs = append(page, t.conns[r].copy()), append(refs, r)
-			}
+		for r := range s.all(i) {
+			page, refs = append(page, t.conns[r].copy()), append(refs, r)
 		}
 		s.mu.Unlock()
 		for j := range page {
@@ -460,12 +453,10 @@ func (t *Table) ExpireIf(now Tick, f func(c *Conn) bool) (n int) {
 	for i := range t.shards {
 		s := &t.shards[i]
 		s.mu.Lock()
-		for _, r := range s.buckets {
-			for ; r != 0; r = t.conns[r].next {
-				if c := &t.conns[r]; c.Children() == 0 && now.Before(c.expires) && f(c) {
-					s.Expire(r, now)
-					n++
-				}
+		for r := range s.all(i) {
+			if c := &t.conns[r]; c.Children() == 0 && now.Before(c.expires) && f(c) {
+				s.Expire(r, now)
+				n++
 			}
 		}
 		s.mu.Unlock()
@@ -473,22 +464,16 @@ func (t *Table) ExpireIf(now Tick, f func(c *Conn) bool) (n int) {
 	return n
 }
 
-// Sample looks at one part in share of all hash chains, drawn at random with repetition
+// Sample looks at one part in share of all buckets, drawn at random with repetition
 // by draw (uniform in [0, n)), and drops every entry there for which f is true: its timer
 // fires now, and when it was the last child of its parent that may end too
 // (ip_vs_random_dropentry). It returns how many.
 func (t *Table) Sample(now Tick, share int, draw func(n uint64) uint64, f func(c *Conn) bool) (n int) {
-	total := 0
-	for i := range t.shards {
-		s := &t.shards[i]
+	for range len(t.index) / share {
+		i := int(draw(uint64(len(t.shards))))
+		s, buckets := &t.shards[i], t.buckets(i)
 		s.mu.Lock()
-		total += len(s.buckets)
-		s.mu.Unlock()
-	}
-	for range total / share {
-		s := &t.shards[draw(uint64(len(t.shards)))]
-		s.mu.Lock()
-		for r := s.buckets[draw(uint64(len(s.buckets)))]; r != 0; r = t.conns[r].next {
+		for r := range buckets[draw(uint64(len(buckets)))].all(t.conns) {
 			if f(&t.conns[r]) {
 				s.drop(r, now)
 				n++

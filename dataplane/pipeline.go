@@ -7,13 +7,13 @@ import (
 	"github.com/dirigo-lb/dirigo/packet"
 )
 
-// process is the journey of one frame: it ends in one verdict with one reason. What it
-// sends is in the worker's transmit lists, which the end of the batch flushes.
+// process is the journey of one parsed frame: it ends in one verdict with one reason. bad
+// is what Parse said of it. What it sends is in the worker's transmit lists, which the end of the batch flushes.
 //
 // Like the kernel's hooks it offers every packet first to the connection a server's
 // answer would belong to, then to the client's (ip_vs_out, then ip_vs_in).
-func (w *Worker) process(f *packet.Frame) (Verdict, Reason) {
-	if bad := f.Parse(); bad != packet.None {
+func (w *Worker) process(f *packet.Frame, bad packet.Bad) (Verdict, Reason) {
+	if bad != packet.None {
 		return w.notPacket(f, bad)
 	}
 	if f.Fragment() && !isIPsec(f) && w.table.serves(f.Flow.V6) && (!f.L2 || f.DstMAC() == w.table.ports[f.Port].MAC) {

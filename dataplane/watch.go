@@ -84,7 +84,7 @@ func (w *Worker) watch(frames []packet.Frame, p int) {
 		f := &frames[i]
 		f.Port = uint16(p)
 		if !w.wanted(f) {
-			_, reason := w.process(f)
+			_, reason := w.process(f, f.Parse())
 			w.count.reasons[reason]++
 			continue
 		}
@@ -122,7 +122,7 @@ func (w *Worker) observe(f *packet.Frame) {
 	for _, list := range w.tx {
 		s.queued = append(s.queued, len(list))
 	}
-	v, r := w.process(f)
+	v, r := w.process(f, f.Parse())
 	w.count.reasons[r]++
 	s.on = false
 	s.event = Event{Worker: w.id, Was: &s.was, Frame: f, Verdict: v, Reason: r, Trace: &s.trace, Sent: s.event.Sent[:0]}

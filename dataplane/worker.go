@@ -34,6 +34,8 @@ type Worker struct {
 
 	// the batch in hand
 	frames      [batch]packet.Frame
+	bad         [batch]packet.Bad // what Parse said of each
+	hashes      [batch]uint64     // of the client's end of each, for fetch alone
 	table       *Table
 	now         time.Duration
 	tick        conntrack.Tick
@@ -158,13 +160,41 @@ func (w *Worker) Turn() (frames, port int, err error) {
 	return frames, port, err
 }
 
-// run processes a batch of port p.
+// run processes a batch of port p, in order. Before the first frame is decided about, all
+// of them are read and the memory of their connections is asked for, so that the batch
+// waits for it once and not each frame for itself.
 func (w *Worker) run(frames []packet.Frame, p int) {
+	w.parse(frames, p)
+	w.fetch(frames)
+	for i := range frames {
+		_, reason := w.process(&frames[i], w.bad[i])
+		w.count.reasons[reason]++
+	}
+}
+
+// parse reads the headers of a batch of port p.
+func (w *Worker) parse(frames []packet.Frame, p int) {
 	for i := range frames {
 		f := &frames[i]
 		f.Port = uint16(p)
-		_, reason := w.process(f)
-		w.count.reasons[reason]++
+		w.bad[i] = f.Parse()
+	}
+}
+
+// fetch asks for the memory that the connections of a batch are in, as far as the headers
+// tell. It decides nothing: an earlier packet may change what a later one finds.
+func (w *Worker) fetch(frames []packet.Frame) {
+	for i := range frames {
+		fl := &frames[i].Flow
+		client, port := &fl.Src, fl.SrcPort
+		if w.conns.MayAnswer(&fl.Src) {
+			client, port = &fl.Dst, fl.DstPort
+		}
+		w.hashes[i] = w.conns.Hash(fl.Proto, client, port)
+		w.conns.FetchBucket(w.hashes[i])
+	}
+	for i := range frames {
+		w.conns.FetchEntry(w.hashes[i])
 	}
 }
 
