@@ -17,6 +17,19 @@ type Key struct {
 	V6                    bool
 }
 
+// FromClient is the key of a packet of a client. Like FromServer it writes field by field:
+// a Key built first and then copied waits for its own stores.
+func (k *Key) FromClient(fl *packet.Flow) {
+	k.Client, k.ClientPort, k.Other, k.OtherPort = fl.Src, fl.SrcPort, fl.Dst, fl.DstPort
+	k.Proto, k.V6 = fl.Proto, fl.V6
+}
+
+// FromServer is the key of a packet of a server.
+func (k *Key) FromServer(fl *packet.Flow) {
+	k.Client, k.ClientPort, k.Other, k.OtherPort = fl.Dst, fl.DstPort, fl.Src, fl.SrcPort
+	k.Proto, k.V6 = fl.Proto, fl.V6
+}
+
 // hash mixes what both directions share: the client's address, port and the
 // protocol (ip_vs_conn_hashkey). Two secret words keep a client from choosing its chain.
 func (t *Table) hash(proto uint8, addr *packet.Addr, port uint16) uint64 {

@@ -71,7 +71,7 @@ func (w *Worker) forward(f *packet.Frame, a *action) (Verdict, Reason) {
 		w.explainWhy(whyNoMethod)
 		return Drop, NotEncapsulated
 	}
-	return w.emit(f, rt, to, methodReason[a.method])
+	return w.emit(f, rt, &to, methodReason[a.method])
 }
 
 // translate makes a client's packet, or an ICMP error that quotes a server's, one for
@@ -130,7 +130,7 @@ func (w *Worker) answer(f *packet.Frame, a *action) (Verdict, Reason) {
 		}
 	}
 	encap.Source(f, a.addr, a.port)
-	return w.emit(f, rt, f.Flow.Dst, ForwardReply)
+	return w.emit(f, rt, &f.Flow.Dst, ForwardReply)
 }
 
 // toHost delivers a packet to the director's own host by the port that leads there:
@@ -143,7 +143,7 @@ func (w *Worker) toHost(f *packet.Frame, a *action) (Verdict, Reason) {
 	if a.method == conf.NAT {
 		w.translate(f, a)
 	}
-	return w.send(f, uint16(w.table.hostPort), packet.Addr{}, ForwardLocal)
+	return w.send(f, uint16(w.table.hostPort), &noHop, ForwardLocal)
 }
 
 // tunnel wraps a packet and sends it. A super-frame is cut first: no link can be told
@@ -173,18 +173,18 @@ func (w *Worker) wrap(f *packet.Frame, t *encap.Tunnel, rt *route, mtu int) (Ver
 	if !encap.Encapsulate(f, t, *w.ipID) {
 		return Drop, NotEncapsulated
 	}
-	return w.emitCut(f, rt, t.Dst, mtu, ForwardTunnel)
+	return w.emitCut(f, rt, &t.Dst, mtu, ForwardTunnel)
 }
 
 // emit sends a finished packet along rt, the route of address to, in fragments where it
 // is too long (what must not be cut has been refused before).
-func (w *Worker) emit(f *packet.Frame, rt *route, to packet.Addr, reason Reason) (Verdict, Reason) {
+func (w *Worker) emit(f *packet.Frame, rt *route, to *packet.Addr, reason Reason) (Verdict, Reason) {
 	return w.emitCut(f, rt, to, int(rt.mtu), reason)
 }
 
 // emitCut is emit for a path whose MTU may be less than its first link's.
-func (w *Worker) emitCut(f *packet.Frame, rt *route, to packet.Addr, mtu int, reason Reason) (Verdict, Reason) {
-	hop := rt.via
+func (w *Worker) emitCut(f *packet.Frame, rt *route, to *packet.Addr, mtu int, reason Reason) (Verdict, Reason) {
+	hop := &rt.via
 	if rt.onLink {
 		hop = to
 	}

@@ -27,7 +27,7 @@ func (w *Worker) icmp(f *packet.Frame) (Verdict, Reason, bool) {
 		if !f.EchoReply() {
 			return Drop, BadICMPChecksum, true
 		}
-		v, r := w.emit(f, rt, f.Flow.Dst, AnsweredEcho)
+		v, r := w.emit(f, rt, &f.Flow.Dst, AnsweredEcho)
 		if v == Send {
 			v = Taken
 		}
@@ -113,7 +113,7 @@ func (w *Worker) errorToClient(f *packet.Frame, q *quote, a *action, s *Server) 
 	encap.DecTTL(f)
 	recordRoute(f, w.table.source(rt, f.Flow.V6))
 	rewriteQuote(f, q, false, a.addr, a.port)
-	return w.emit(f, rt, f.Flow.Dst, RelatedICMP)
+	return w.emit(f, rt, &f.Flow.Dst, RelatedICMP)
 }
 
 // errorToServer takes an error about a server's answer to that server.
@@ -125,7 +125,7 @@ func (w *Worker) errorToServer(f *packet.Frame, q *quote) (Verdict, Reason) {
 	r := s.In(h, &k)
 	if r != 0 {
 		c := s.At(r)
-		a = w.actionOf(c, w.serverOf(c))
+		a = actionOf(c, w.serverOf(c))
 		if a.method != conf.NAT && c.InPkts != ^uint32(0) {
 			c.InPkts++
 		}

@@ -63,7 +63,7 @@ func (w *Worker) sendICMPError(f *packet.Frame, src packet.Addr, typ, code uint8
 			w.countOut(s, out)
 		}
 	}
-	w.emit(out, rt, out.Flow.Dst, ForwardReply)
+	w.emit(out, rt, &out.Flow.Dst, ForwardReply)
 }
 
 // mayTell limits the errors the director makes, so that forged packets cannot make it

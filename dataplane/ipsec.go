@@ -75,5 +75,5 @@ func (w *Worker) ipsecRequest(fl *packet.Flow) (a action, ok, gone bool) {
 		c.InPkts++
 	}
 	s.Touch(r, w.tick)
-	return w.actionOf(c, server), true, false
+	return actionOf(c, server), true, false
 }

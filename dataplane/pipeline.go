@@ -1,6 +1,8 @@
 package dataplane
 
 import (
+	"encoding/binary"
+
 	"github.com/dirigo-lb/dirigo/conf"
 	"github.com/dirigo-lb/dirigo/conntrack"
 	"github.com/dirigo-lb/dirigo/encap"
@@ -49,12 +51,11 @@ func (w *Worker) decide(f *packet.Frame) (Verdict, Reason) {
 	if isIPsec(f) {
 		return w.ipsec(f)
 	}
-	if w.conns.MayAnswer(&f.Flow.Src) {
-		if a, ok := w.reply(f); ok {
-			v, r := w.answer(f, &a)
-			w.release(&a)
-			return v, r
-		}
+	var a action
+	if w.conns.MayAnswer(&f.Flow.Src) && w.reply(f, &a) {
+		v, r := w.answer(f, &a)
+		w.release(&a)
+		return v, r
 	}
 	if w.table.starters != nil && f.Flow.Proto == packet.UDP {
 		if a, ok := w.startCall(f); ok {
@@ -64,9 +65,9 @@ func (w *Worker) decide(f *packet.Frame) (Verdict, Reason) {
 	if w.table.sysctl.NATICMPSend.On() && w.strayAnswer(f) {
 		return Drop, StrayAnswer
 	}
-	a, found, v, r := w.established(f)
+	found, v, r := w.established(f, &a)
 	if !found && r == noReason && w.findPortless(f) {
-		a, found, v, r = w.established(f)
+		found, v, r = w.established(f, &a)
 	}
 	if !found && r == noReason {
 		if a, v, r = w.schedule(f, &f.Flow, false); r != noReason {
@@ -87,8 +88,8 @@ func (w *Worker) findPortless(f *packet.Frame) bool {
 	if !w.conns.WaitsForPort() {
 		return false
 	}
-	fl := &f.Flow
-	k := conntrack.Key{Client: fl.Src, ClientPort: fl.SrcPort, Other: fl.Dst, OtherPort: fl.DstPort, Proto: fl.Proto, V6: fl.V6}
+	var k conntrack.Key
+	k.FromClient(&f.Flow)
 	return w.conns.FindPortless(&k, w.tick)
 }
 
@@ -109,60 +110,71 @@ type action struct {
 
 // reply finds the connection of a packet from a server and takes the packet's effect
 // on it (handle_response).
-func (w *Worker) reply(f *packet.Frame) (a action, ok bool) {
-	fl := &f.Flow
-	s, h := w.conns.Lock(fl.Proto, &fl.Dst, fl.DstPort, w.tick)
-	r := s.Out(h, &conntrack.Key{Client: fl.Dst, ClientPort: fl.DstPort, Other: fl.Src, OtherPort: fl.SrcPort, Proto: fl.Proto, V6: fl.V6})
+func (w *Worker) reply(f *packet.Frame, a *action) bool {
+	var k conntrack.Key
+	k.FromServer(&f.Flow)
+	s, h := w.conns.Lock(k.Proto, &k.Client, k.ClientPort, w.tick)
+	r := s.Out(h, &k)
 	if r == 0 {
 		s.Unlock()
-		return a, false
+		return false
 	}
 	c := s.At(r)
-	a = action{addr: c.Virtual, port: c.VirtualPort, method: conf.Forward(c.Method()), server: w.serverOf(c)}
+	a.addr, a.port, a.method, a.server = c.Virtual, c.VirtualPort, conf.Forward(c.Method()), w.serverOf(c)
 	if a.method == conf.NAT && w.stopsReply(f) {
 		w.explainConn(c)
 		s.Unlock()
-		return a, true
+		return true
 	}
 	w.advance(s, r, c, conntrack.Output, f, a.server)
-	w.helped(&a, r, c)
+	w.helped(a, r, c)
 	w.explainConn(c)
 	s.Unlock()
 	w.countOut(a.server, f)
-	return a, true
+	return true
 }
 
 // established finds the connection of a packet from a client and takes the packet's
 // effect on it. With r == noReason and found false the packet has none and may open one.
-func (w *Worker) established(f *packet.Frame) (a action, found bool, v Verdict, reason Reason) {
-	fl := &f.Flow
-	k := conntrack.Key{Client: fl.Src, ClientPort: fl.SrcPort, Other: fl.Dst, OtherPort: fl.DstPort, Proto: fl.Proto, V6: fl.V6}
-	s, h := w.conns.Lock(fl.Proto, &fl.Src, fl.SrcPort, w.tick)
-	defer s.Unlock()
-	r := s.In(h, &k)
-	if r == 0 {
-		return a, false, Pass, noReason
+func (w *Worker) established(f *packet.Frame, a *action) (found bool, v Verdict, reason Reason) {
+	var k conntrack.Key
+	k.FromClient(&f.Flow)
+	s, h := w.conns.Lock(k.Proto, &k.Client, k.ClientPort, w.tick)
+	if r := s.In(h, &k); r != 0 {
+		found, reason = w.belongs(f, s, r, a)
+		s.Unlock()
+		if reason != noReason {
+			return false, Drop, reason
+		}
+		return found, Pass, noReason
 	}
+	s.Unlock()
+	return false, Pass, noReason
+}
+
+// belongs takes a client's packet for entry r of shard s, unless one of the sysctls says
+// that the entry is over.
+func (w *Worker) belongs(f *packet.Frame, s *conntrack.Shard, r conntrack.Ref, a *action) (bool, Reason) {
 	c := s.At(r)
 	server := w.serverOf(c)
 	if by := w.opensAnew(f, c, server); by != "" {
 		w.explainEnded(by)
 		s.Expire(r, w.tick)
-		return a, false, Pass, noReason
+		return false, noReason
 	}
 	if server != nil && !server.Available.Load() {
 		if !w.table.sysctl.ExpireNodestConn.On() {
 			w.explainConn(c)
-			return a, false, Drop, ServerGone
+			return false, ServerGone
 		}
 		w.explainEnded(expireNodest)
 		s.Expire(r, w.tick)
-		return a, false, Pass, noReason
+		return false, noReason
 	}
 	w.fromClient(s, r, c, f, server)
-	a = w.actionOf(c, server)
-	w.helped(&a, r, c)
-	return a, true, Pass, noReason
+	a.of(c, server)
+	w.helped(a, r, c)
+	return true, noReason
 }
 
 // helped holds an entry that a helper reads along until the helper is done: release.
@@ -180,8 +192,15 @@ func (w *Worker) release(a *action) {
 	}
 }
 
-func (w *Worker) actionOf(c *conntrack.Conn, server *Server) action {
-	return action{addr: c.Dest, port: c.DestPort, method: conf.Forward(c.Method()), server: server}
+// of is what becomes of a packet from c's client. It is written field by field, as a
+// structure built elsewhere and copied would wait for its own stores.
+func (a *action) of(c *conntrack.Conn, server *Server) {
+	a.addr, a.port, a.method, a.server = c.Dest, c.DestPort, conf.Forward(c.Method()), server
+}
+
+func actionOf(c *conntrack.Conn, server *Server) (a action) {
+	a.of(c, server)
+	return a
 }
 
 // fromClient counts a client's packet for its connection and moves the state on.
@@ -371,5 +390,5 @@ func martian(f *packet.Frame) bool {
 	if f.Flow.V6 {
 		return a[0] == 0xff || *a == packet.Addr{} || *a == packet.Addr{15: 1}
 	}
-	return a[12] == 127 || a[12] == 0 || a[12]&0xf0 == 0xe0 || *a == packet.AddrFrom4([4]byte{255, 255, 255, 255})
+	return a[12] == 127 || a[12] == 0 || a[12]&0xf0 == 0xe0 || binary.BigEndian.Uint32(a[12:]) == 0xffffffff
 }

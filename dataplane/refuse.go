@@ -13,7 +13,7 @@ func (w *Worker) pass(f *packet.Frame, r Reason) (Verdict, Reason) {
 			return Taken, r
 		}
 	case w.table.ports[f.Port].guarded && w.table.hostPort >= 0 && w.kept(f):
-		w.send(f, uint16(w.table.hostPort), packet.Addr{}, r)
+		w.send(f, uint16(w.table.hostPort), &noHop, r)
 	}
 	return Pass, r
 }
@@ -51,7 +51,7 @@ func (w *Worker) refuse(f *packet.Frame) bool {
 	if out.Parse() != packet.None {
 		return false
 	}
-	w.emit(out, rt, out.Flow.Dst, ForwardReply)
+	w.emit(out, rt, &out.Flow.Dst, ForwardReply)
 	return true
 }
 

@@ -100,7 +100,7 @@ func (w *Worker) connect(f *packet.Frame, fl *packet.Flow, icmp bool, rules *ser
 		server.unbind(&c)
 		parent.release(w)
 		w.explainConn(&c)
-		return w.actionOf(&c, server), Pass, noReason
+		return actionOf(&c, server), Pass, noReason
 	}
 	s, h := w.conns.Lock(fl.Proto, &fl.Src, fl.SrcPort, w.tick)
 	defer s.Unlock()
@@ -114,7 +114,7 @@ func (w *Worker) connect(f *packet.Frame, fl *packet.Flow, icmp bool, rules *ser
 		if !icmp {
 			w.fromClient(s, ref, e, f, server)
 		}
-		return w.actionOf(e, server), Pass, noReason
+		return actionOf(e, server), Pass, noReason
 	}
 	ref, err := s.Insert(h, &c, parent.ref, w.tick)
 	if err != nil {
@@ -131,7 +131,7 @@ func (w *Worker) connect(f *packet.Frame, fl *packet.Flow, icmp bool, rules *ser
 	} else {
 		w.fromClient(s, ref, e, f, server)
 	}
-	a = w.actionOf(e, server)
+	a = actionOf(e, server)
 	w.helped(&a, ref, e)
 	return a, Pass, noReason
 }

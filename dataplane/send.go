@@ -11,7 +11,7 @@ import (
 // send puts a finished packet into the transmit list of a port, addressed to its next
 // hop there. What the port's link cannot do for it (cut a super-frame, finish a
 // checksum) is done here.
-func (w *Worker) send(f *packet.Frame, port uint16, hop packet.Addr, reason Reason) (Verdict, Reason) {
+func (w *Worker) send(f *packet.Frame, port uint16, hop *packet.Addr, reason Reason) (Verdict, Reason) {
 	f.End = f.IPEnd // what was behind the packet (Ethernet padding) stays here, as ip_rcv trims it
 	out := &w.table.ports[port]
 	if encap.NeedsSegmenting(f, false, out.Offload) {
@@ -34,13 +34,13 @@ func (w *Worker) send(f *packet.Frame, port uint16, hop packet.Addr, reason Reas
 		f.PutEthernet(mac, out.MAC)
 	}
 	if !known {
-		return w.resolve(f, port, hop)
+		return w.resolve(f, port, *hop)
 	}
 	w.queue(f, port)
 	return Send, reason
 }
 
-func (w *Worker) sendSegments(f *packet.Frame, port uint16, hop packet.Addr, reason Reason) (Verdict, Reason) {
+func (w *Worker) sendSegments(f *packet.Frame, port uint16, hop *packet.Addr, reason Reason) (Verdict, Reason) {
 	var seg encap.Segmenter // not w.seg: that one may be at work further up
 	if !seg.Reset(f) {
 		return Drop, NotSegmented
@@ -55,6 +55,9 @@ func (w *Worker) sendSegments(f *packet.Frame, port uint16, hop packet.Addr, rea
 		}
 	}
 }
+
+// noHop is the next hop where a port has no link addresses.
+var noHop packet.Addr
 
 // resolve leaves a copy of the frame with the neighbour cache until the next hop has
 // answered. Off the hot path.
@@ -103,20 +106,20 @@ type hopEntry struct {
 	until time.Duration
 }
 
-func (h *hopCache) lookup(w *Worker, port uint16, hop packet.Addr) (packet.MAC, bool) {
+func (h *hopCache) lookup(w *Worker, port uint16, hop *packet.Addr) (packet.MAC, bool) {
 	if w.plane.resolver != nil {
-		return w.plane.resolver(hop), true
+		return w.plane.resolver(*hop), true
 	}
 	i := (uint32(hop[15]) ^ uint32(hop[14])<<3 ^ uint32(hop[13])<<5 ^ uint32(port)<<7) % hopEntries
 	e := &h.entries[i]
 	gen := w.neighborGen
-	if e.known && e.addr == hop && e.port == port && e.gen == gen && w.now < e.until {
+	if e.known && e.addr == *hop && e.port == port && e.gen == gen && w.now < e.until {
 		return e.mac, true
 	}
-	mac, known := w.plane.neighbors.Lookup(int(port), hop)
+	mac, known := w.plane.neighbors.Lookup(int(port), *hop)
 	if known {
-		w.plane.neighbors.Used(w.now, int(port), hop)
+		w.plane.neighbors.Used(w.now, int(port), *hop)
 	}
-	*e = hopEntry{addr: hop, port: port, known: known, mac: mac, gen: gen, until: w.now + hopFresh}
+	*e = hopEntry{addr: *hop, port: port, known: known, mac: mac, gen: gen, until: w.now + hopFresh}
 	return mac, known
 }
