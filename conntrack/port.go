@@ -35,5 +35,5 @@ func (t *Table) attach(r Ref, proto uint8, client *packet.Addr, port uint16, now
 	s, h := t.Lock(proto, client, port, now)
 	defer s.Unlock()
 	s.link(h, r)
-	s.wheel.add(t.conns, r, t.conns[r].expires, now)
+	s.add(r, t.conns[r].expires, now)
 }

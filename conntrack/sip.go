@@ -222,7 +222,8 @@ func (e *Engine) Template(s *Shard, h uint64, k *Key, data []byte) Ref {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for r := range s.t.bucket(h).all(s.t.conns) {
-		if s.t.conns[r].isIn(k, want) && e.data[r].data == string(data) {
+		c := &s.t.conns[r]
+		if c.isIn(k, want) && e.data[r].data == string(data) && !(s.wheel.late && !s.now.Before(c.expires) && c.Children() == 0) {
 			return r
 		}
 	}

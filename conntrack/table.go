@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	"unsafe"
 
 	"github.com/dirigo-lb/dirigo/packet"
 )
@@ -46,10 +47,11 @@ type Config struct {
 // Shard need its lock.
 type Table struct {
 	shards   []Shard
-	index    []bucket // a shard's buckets are neighbours
-	conns    []Conn   // the slab
-	toShard  uint     // hash >> toShard is the shard
-	toBucket uint     // hash >> toBucket is the bucket
+	index    []bucket        // a shard's buckets are neighbours
+	conns    []Conn          // the slab
+	toShard  uint            // hash >> toShard is the shard
+	toBucket uint            // hash >> toBucket is the bucket
+	due      []atomic.Uint32 // by shard: the Tick at which the sweep is to visit it
 	free     func()
 	next     atomic.Uint32 // first never used entry of the slab
 	live     atomic.Int64
@@ -59,23 +61,31 @@ type Table struct {
 	owner    Owner
 
 	answers answers
+	evicted atomic.Uint64
 
 	bereft   sync.Mutex // taken inside a shard's lock, never around one
 	parents  []Ref      // each held by a child that was dropped and has died: see bereave
 	bereaved atomic.Int64
 }
 
-// Shard is one lock's worth of entries.
+// Shard is one lock's worth of entries. What every lookup reads is in its first 64 bytes.
 type Shard struct {
 	mu     sync.Mutex
 	t      *Table
+	number uint32
+	now    Tick // the caller's of Lock
 	count  uint32
 	unused Ref // freed entries, chained by next
 	fresh  Ref // next entry of the chunk in hand
 	left   uint32
 	wheel  wheel
-	_      [64]byte // keeps the next shard's lock off this one's cache line
+	_      [shardPad]byte
 }
+
+// shardPad keeps the next shard's lock off this one's cache lines.
+const shardPad = 12
+
+var _ [0]byte = [unsafe.Sizeof(Shard{}) % 64]byte{}
 
 // New makes a table.
 func New(cfg Config) (*Table, error) {
@@ -102,14 +112,14 @@ func New(cfg Config) (*Table, error) {
 		return nil, err
 	}
 	t := &Table{
-		shards: make([]Shard, n), toShard: uint(64 - bits.TrailingZeros(uint(n))),
+		shards: make([]Shard, n), due: make([]atomic.Uint32, n), toShard: uint(64 - bits.TrailingZeros(uint(n))),
 		index: index, toBucket: uint(64 - bits.TrailingZeros(uint(len(index)))),
 		conns: conns, free: func() { freeConns(); freeIndex() },
 		max: int64(cfg.Max), seed: cfg.Seed, owner: cfg.Owner,
 	}
 	t.next.Store(chunk) // entry 0 is "none"
 	for i := range t.shards {
-		t.shards[i].t = t
+		t.shards[i].t, t.shards[i].number = t, uint32(i)
 	}
 	return t, nil
 }
@@ -123,14 +133,15 @@ func (t *Table) Len() int { return int(t.live.Load()) }
 // Max is the bound on Len.
 func (t *Table) Max() int { return int(t.max) }
 
-// Lock locks the shard of a client's end and returns it with the hash that its
-// methods want, after what was due in it by now has expired.
+// Lock locks the shard of a client's end and returns it with the hash that its methods
+// want. No lookup finds an entry that is over by now.
 func (t *Table) Lock(proto uint8, client *packet.Addr, port uint16, now Tick) (*Shard, uint64) {
 	h := t.hash(proto, client, port)
 	s := &t.shards[h>>t.toShard]
 	s.mu.Lock()
-	if s.wheel.count > 0 && !now.Before(s.wheel.due) {
-		s.advance(now)
+	if s.now = now; s.isDue(now) {
+		budget := lockBudget
+		s.advance(now, &budget)
 	}
 	return s, h
 }
@@ -155,12 +166,21 @@ func (s *Shard) In(h uint64, k *Key) Ref {
 	if k.ClientPort == 0 {
 		want |= FlagNoCPort // an entry that waits for its port is stored under port 0
 	}
-	return s.in(h, k, want)
+	return s.live(h, k, want)
 }
 
 // Template finds the template with the client network, port 0 and virtual end of k
 // (ip_vs_ct_in_get).
-func (s *Shard) Template(h uint64, k *Key) Ref { return s.in(h, k, family(k.V6)|FlagTemplate) }
+func (s *Shard) Template(h uint64, k *Key) Ref { return s.live(h, k, family(k.V6)|FlagTemplate) }
+
+// live is in without entries that are over though the shard is late to end them.
+func (s *Shard) live(h uint64, k *Key, want Flags) Ref {
+	r := s.in(h, k, want)
+	for r != 0 && s.wheel.late && s.settle(r) {
+		r = s.in(h, k, want)
+	}
+	return r
+}
 
 func (s *Shard) in(h uint64, k *Key, want Flags) Ref {
 	b, tag := s.t.bucket(h), tagOf(h)
@@ -188,6 +208,14 @@ func (c *Conn) isIn(k *Key, want Flags) bool {
 // Out finds the connection of a packet from a server (ip_vs_conn_out_get): its source
 // is the server's end for NAT, the virtual service's for every other method.
 func (s *Shard) Out(h uint64, k *Key) Ref {
+	r := s.out(h, k)
+	for r != 0 && s.wheel.late && s.settle(r) {
+		r = s.out(h, k)
+	}
+	return r
+}
+
+func (s *Shard) out(h uint64, k *Key) Ref {
 	b, tag := s.t.bucket(h), tagOf(h)
 	for i, w := range b.tags {
 		for m := same(w, tag); m != 0; m &= m - 1 {
@@ -226,7 +254,7 @@ func family(v6 bool) Flags {
 // its Timeout. parent, if not 0, must be locked or otherwise kept alive by the caller
 // until the child counts.
 func (s *Shard) Insert(h uint64, c *Conn, parent Ref, now Tick) (Ref, error) {
-	r, ok := s.alloc()
+	r, ok := s.alloc(now)
 	if !ok {
 		return 0, ErrFull
 	}
@@ -244,7 +272,7 @@ func (s *Shard) Insert(h uint64, c *Conn, parent Ref, now Tick) (Ref, error) {
 		s.t.noPort.Add(1)
 	}
 	n.expires = now + n.Timeout
-	s.wheel.add(s.t.conns, r, n.expires, now)
+	s.add(r, n.expires, now)
 	return r, nil
 }
 
@@ -259,9 +287,13 @@ func (t *Table) Release(r Ref) { atomic.AddUint32(&t.conns[r].children, ^uint32(
 func (s *Shard) Touch(r Ref, now Tick) {
 	c := &s.t.conns[r]
 	at := now + c.Timeout
+	if kind, ok := c.half(); ok {
+		s.touchHalf(r, kind, at, now)
+		return
+	}
 	if at.Before(c.expires) {
 		s.wheel.remove(s.t.conns, r)
-		s.wheel.add(s.t.conns, r, at, now)
+		s.add(r, at, now)
 	}
 	c.expires = at
 }
@@ -275,7 +307,7 @@ func (s *Shard) Expire(r Ref, now Tick) {
 	}
 	s.wheel.remove(s.t.conns, r)
 	c.expires = now
-	s.wheel.add(s.t.conns, r, now, now)
+	s.add(r, now, now)
 }
 
 // Disable makes template r unfindable until it expires (ip_vs_check_template): its
@@ -283,59 +315,6 @@ func (s *Shard) Expire(r Ref, now Tick) {
 func (s *Shard) Disable(r Ref) {
 	c := &s.t.conns[r]
 	c.VirtualPort, c.DestPort = 0xffff, 0xffff
-}
-
-// advance fires every timer that is due by now.
-func (s *Shard) advance(now Tick) {
-	w := &s.wheel
-	for w.count > 0 && !now.Before(w.due) {
-		t := w.due
-		w.now = t
-		for level := wheelLevels - 1; level >= 0; level-- {
-			if t&(1<<(slotBits*level)-1) != 0 {
-				continue
-			}
-			for r := w.take(level, uint32(t>>(slotBits*level))&63); r != 0; {
-				next := s.t.conns[r].timerNext
-				w.count--
-				s.fire(r, t)
-				r = next
-			}
-		}
-		w.due = w.next()
-	}
-}
-
-// fire is ip_vs_conn_expire for an entry out of its slot at tick t.
-func (s *Shard) fire(r Ref, t Tick) {
-	c := &s.t.conns[r]
-	if t.Before(c.expires) { // moved forward since, or on its way down the rings
-		s.wheel.add(s.t.conns, r, c.expires, t)
-		return
-	}
-	if c.Children() > 0 {
-		c.Timeout = ReArm
-		c.expires = t + ReArm
-		s.wheel.add(s.t.conns, r, c.expires, t)
-		return
-	}
-	s.unlink(r)
-	if s.t.owner != nil {
-		s.t.owner.Ended(r, c)
-	}
-	if c.Flags&FlagNoCPort != 0 {
-		s.t.noPort.Add(-1)
-	}
-	switch {
-	case c.parent == 0:
-	case c.Timeout == 0: // dropped: only here is a timeout 0, as with the kernel
-		s.t.bereave(c.parent)
-	default:
-		atomic.AddUint32(&s.t.conns[c.parent].children, ^uint32(0))
-	}
-	*c = Conn{next: s.unused}
-	s.unused = r
-	s.t.live.Add(-1)
 }
 
 // link puts r first in its bucket.
@@ -350,9 +329,10 @@ func (s *Shard) unlink(r Ref) {
 	s.count--
 }
 
-// alloc takes a free entry, or none when the table holds its maximum.
-func (s *Shard) alloc() (Ref, bool) {
-	if s.t.live.Add(1) > s.t.max {
+// alloc takes a free entry. When the table holds its maximum, a half-open one must make
+// room, or there is none.
+func (s *Shard) alloc(now Tick) (Ref, bool) {
+	if s.t.live.Add(1) > s.t.max && !s.makeRoom(now) {
 		s.t.live.Add(-1)
 		return 0, false
 	}
@@ -408,22 +388,6 @@ func (t *Table) dropParents(now Tick) {
 func (s *Shard) drop(r Ref, now Tick) {
 	s.t.conns[r].Timeout = 0
 	s.Expire(r, now)
-}
-
-// Advance expires what is due by now in shards first, first+step, first+2*step, …:
-// workers share the table by calling it with their number and how many they are.
-func (t *Table) Advance(now Tick, first, step int) {
-	for i := first; i < len(t.shards); i += step {
-		s := &t.shards[i]
-		s.mu.Lock()
-		if s.wheel.count > 0 && !now.Before(s.wheel.due) {
-			s.advance(now)
-		}
-		s.mu.Unlock()
-	}
-	if t.bereaved.Load() > 0 {
-		t.dropParents(now)
-	}
 }
 
 // Each calls f with a copy of every entry, newest first in a bucket, until f returns

@@ -137,6 +137,13 @@ func TestAgainstMap(t *testing.T) {
 			expires[p], timeouts[p] = now+c.Timeout, c.Timeout
 			inserted++
 		case rng.IntN(3) == 0: // another state, another timeout
+			s.At(r).State = TCPEstablished
+			if rng.IntN(3) == 0 { // half open; a part of them with another timeout than the rest
+				s.At(r).State, c.Timeout = TCPSynRecv, 15000
+				if rng.IntN(50) == 0 {
+					c.Timeout = 500
+				}
+			}
 			s.At(r).Timeout = c.Timeout
 			timeouts[p] = c.Timeout
 			fallthrough
@@ -153,6 +160,9 @@ func TestAgainstMap(t *testing.T) {
 			if tab.Len() != len(expires) || end.n != gone {
 				t.Fatalf("tick %d: %d entries, %d ended; want %d, %d", now, tab.Len(), end.n, len(expires), gone)
 			}
+		case 4: // the table does not hear of it: lookups alone see what is over
+			now += Tick(rng.IntN(3000))
+			sweep()
 		case 1, 2, 3:
 			now++
 			sweep()

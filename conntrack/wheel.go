@@ -88,8 +88,7 @@ func (w *wheel) remove(conns []Conn, r Ref) {
 	c := &conns[r]
 	for i := range w.half {
 		if w.half[i].oldest == r {
-			w.half[i].oldest = c.timerPrev &^ slotBit
-			if c.timerPrev&slotBit != 0 {
+			if w.half[i].oldest = c.timerPrev; c.timerPrev&slotBit != 0 {
 				w.half[i].oldest = 0
 			}
 		}

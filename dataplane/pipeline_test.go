@@ -227,20 +227,78 @@ func TestPersistence(t *testing.T) {
 	}
 }
 
-// A full table refuses new connections under its own reason and leaves the others.
+// fill makes n connections and has each client send flags next.
+func (g *rig) fill(n int, flags uint8) {
+	g.tb.Helper()
+	for _, flags := range []uint8{packet.SYN, flags} {
+		for i := range n {
+			g.rx(0, 0, tcp(crowd(i), crowdPort, flags).Frame(), packet.Vnet{})
+		}
+	}
+}
+
+// crowd is client i of fill, which sends from crowdPort.
+func crowd(i int) packet.Addr {
+	return packet.AddrFrom4([4]byte{172, 16 + byte(i>>16), byte(i >> 8), byte(i)})
+}
+
+const crowdPort = 1024
+
+// A full table of established connections refuses new ones under its own reason and
+// leaves the others.
 func TestTableFull(t *testing.T) {
 	g := newRig(t, 1) // 100 000 connections
 	g.serve(packet.TCP, 80, "rr", server(rs1, 80, conf.DR))
-	for i := range 100_000 {
-		g.rx(0, 0, tcp(packet.AddrFrom4([4]byte{172, 16, byte(i >> 8), byte(i)}), uint16(1024+i>>16), packet.SYN).Frame(), packet.Vnet{})
-	}
+	g.fill(100_000, packet.ACK)
 	if n := g.plane.Conns().Len(); n != 100_000 {
 		t.Fatalf("%d connections", n)
 	}
 	if s := g.rx(0, 0, tcp(client, 47000, packet.SYN).Frame(), packet.Vnet{}); len(s) != 0 || g.r != dataplane.TableFull {
 		t.Errorf("%v, %d sent; want table_full", g.r, len(s))
 	}
-	g.one(g.rx(0, 0, tcp(packet.AddrFrom4([4]byte{172, 16, 0, 1}), 1024, packet.ACK).Frame(), packet.Vnet{}), 1)
+	g.one(g.rx(0, 0, tcp(crowd(1), crowdPort, packet.ACK).Frame(), packet.Vnet{}), 1)
+	if n := g.plane.Conns().Evicted(); n != 0 {
+		t.Errorf("%d entries were evicted; none was half open", n)
+	}
+}
+
+// A flood of SYNs at a table that is full of such already: established connections and
+// handshakes that take no longer than the flood takes to fill the table are served, all
+// SYNs get an entry, and every end of one is counted for its server.
+func TestFloodAtFullTable(t *testing.T) {
+	g := newRig(t, 1) // 100 000 connections
+	k := g.serve(packet.TCP, 80, "rr", server(rs1, 80, conf.DR))
+	g.fill(1000, packet.ACK)
+	flood := func(from, n int) {
+		for i := from; i < from+n; i++ {
+			g.rx(0, 0, tcp(packet.AddrFrom4([4]byte{100, byte(i >> 16), byte(i >> 8), byte(i)}), crowdPort, packet.SYN).Frame(), packet.Vnet{})
+			if g.r != dataplane.ForwardDR {
+				t.Fatalf("SYN %d: %v", i, g.r)
+			}
+		}
+	}
+	flood(0, 120_000)
+	g.one(g.rx(0, 0, tcp(client, 47000, packet.SYN).Frame(), packet.Vnet{}), 1)
+	flood(120_000, 30_000)
+	g.one(g.rx(0, 0, tcp(client, 47000, packet.ACK).Frame(), packet.Vnet{}), 1)
+	flood(150_000, 100_000)
+	for i := range 1000 {
+		g.one(g.rx(0, 0, tcp(crowd(i), crowdPort, packet.ACK).Frame(), packet.Vnet{}), 1)
+	}
+	g.one(g.rx(0, 0, tcp(client, 47000, packet.ACK).Frame(), packet.Vnet{}), 1)
+	if n := g.plane.Conns().Len(); n != 100_000 {
+		t.Errorf("%d connections, want the table full", n)
+	}
+	if n := g.plane.Conns().Evicted(); n != 251_001-100_000 {
+		t.Errorf("%d evicted, want those that came too many", n)
+	}
+	g.rx(0, 0, tcp(packet.AddrFrom4([4]byte{100, 0, 0, 1}), crowdPort, packet.ACK).Frame(), packet.Vnet{})
+	if g.r != dataplane.NoConnection {
+		t.Errorf("%v for one of the oldest SYNs, want no_connection", g.r)
+	}
+	if st := g.plane.Services()[0]; st.Key != k || st.Servers[0].Active+st.Servers[0].Inactive != 100_000 {
+		t.Errorf("the server counts %d and %d connections, want 100000 together", st.Servers[0].Active, st.Servers[0].Inactive)
+	}
 }
 
 // A super-frame goes to a NAT server whole and to a tunnel in segments, none of them

@@ -22,6 +22,7 @@ var (
 	workers    = desc("dirigo_workers", "Threads that forward.")
 	entries    = desc("dirigo_connections", "Entries of the connection table, templates of persistence included.")
 	maxEntries = desc("dirigo_max_connections", "Bound on the entries of the connection table.")
+	evicted    = desc("dirigo_evicted_half_open_total", "Half-open connections that ended early to make room for new ones, as the table was full.")
 	frames     = desc("dirigo_frames_total", "Received frames by the reason they ended with.", "reason")
 	neighbors  = desc("dirigo_neighbor_events_total", "What the neighbour cache made of ARP and neighbour discovery.", "event")
 	apiRefused = desc("dirigo_api_refused_total", "Requests to the control API from the network without the right to make them.")
@@ -49,7 +50,7 @@ var (
 )
 
 var descs = []*prometheus.Desc{
-	buildInfo, uptime, workers, entries, maxEntries, frames, neighbors, apiRefused, reloadOK, reloadTime, reloadSuccess,
+	buildInfo, uptime, workers, entries, maxEntries, evicted, frames, neighbors, apiRefused, reloadOK, reloadTime, reloadSuccess,
 	reloadError, portUp, portRx, portTx, portLost, portDropped, workerFrames, batchFrames, batchSeconds,
 	ipvsConnections, ipvsInPackets, ipvsOutPackets, ipvsInBytes, ipvsOutBytes,
 }
@@ -78,6 +79,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	gauge(workers, float64(s.WorkerCount))
 	gauge(entries, float64(p.Conns().Len()))
 	gauge(maxEntries, float64(p.Conns().Max()))
+	count(evicted, p.Conns().Evicted())
 	count(apiRefused, s.APIRefused)
 
 	gauge(reloadOK, truth(s.ReloadErr == nil))
