@@ -40,12 +40,7 @@ func BenchmarkEstablished(b *testing.B) {
 		for _, conns := range sizes {
 			b.Run(fmt.Sprintf("%s/conns=%d", m.name, conns), func(b *testing.B) {
 				r := keptRig(b, func() *rig { return newRig(b, m.method, conns) })
-				b.ReportAllocs()
-				for n := 0; b.Loop(); n++ {
-					if n%64 == 0 {
-						r.turns(1)
-					}
-				}
+				beside(b, conns, func() { r.turns(1) })
 			})
 		}
 	}
@@ -76,11 +71,7 @@ func BenchmarkNewConnections(b *testing.B) {
 				r.rx.conns = 1 << 31
 				return r
 			})
-			b.ReportAllocs()
-			for n := 0; b.Loop(); n++ {
-				if n%64 != 0 {
-					continue
-				}
+			beside(b, 1_000_000, func() {
 				if r.plane.Conns().Len() > bound-64 {
 					b.StopTimer()
 					r.plane.Conns().ExpireIf(conntrack.TickOf(r.now), func(*conntrack.Conn) bool { return true })
@@ -89,7 +80,7 @@ func BenchmarkNewConnections(b *testing.B) {
 					b.StartTimer()
 				}
 				r.turns(1)
-			}
+			})
 		})
 	}
 }
