@@ -188,6 +188,9 @@ func (w *Worker) emitCut(f *packet.Frame, rt *route, to *packet.Addr, mtu int, r
 	if rt.onLink {
 		hop = to
 	}
+	if w.fits(f, mtu) {
+		return w.send(f, rt.port, hop, reason)
+	}
 	whole, pieces := w.cut(f, mtu)
 	switch {
 	case whole:

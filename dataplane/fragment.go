@@ -43,6 +43,15 @@ func (w *Worker) fragment(f *packet.Frame) (Verdict, Reason) {
 // tooLong reports whether a packet must be refused for a link of mtu bytes unless it may
 // be cut: an IPv6 packet that came in pieces is judged by the longest of them.
 func (w *Worker) tooLong(f *packet.Frame, mtu int) bool {
+	return !w.fits(f, mtu) && w.longest(f, mtu)
+}
+
+// fits reports whether there is nothing to ask about the length of a packet, as for most.
+func (w *Worker) fits(f *packet.Frame, mtu int) bool {
+	return f.IPLen() <= mtu && f != w.reassembly.whole
+}
+
+func (w *Worker) longest(f *packet.Frame, mtu int) bool {
 	if f == w.reassembly.whole && w.reassembly.was.V6 {
 		return w.reassembly.was.MaxLen > mtu
 	}

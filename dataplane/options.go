@@ -15,10 +15,13 @@ const (
 	optSSRR        = 137
 )
 
+// hasOptions reports whether f's header is longer than the fixed one of IPv4.
+func hasOptions(f *packet.Frame) bool { return !f.Flow.V6 && f.Buf[f.L3]&0xf > 5 }
+
 // options walks the IPv4 options of f and calls each with type and bytes, until it
-// returns false. Headers without options cost one comparison.
+// returns false.
 func options(f *packet.Frame, each func(typ uint8, opt []byte) bool) {
-	if f.Flow.V6 || f.Buf[f.L3]&0xf <= 5 {
+	if !hasOptions(f) {
 		return
 	}
 	for b := f.Buf[f.L3+20 : f.L3+4*uint32(f.Buf[f.L3]&0xf)]; len(b) > 0 && b[0] != optEnd; {
@@ -38,7 +41,9 @@ func options(f *packet.Frame, each func(typ uint8, opt []byte) bool) {
 
 // sourceRouted reports whether f says itself which way it goes. The kernel drops such
 // packets (sysctl accept_source_route, off on routers).
-func sourceRouted(f *packet.Frame) (found bool) {
+func sourceRouted(f *packet.Frame) bool { return hasOptions(f) && hasSourceRoute(f) }
+
+func hasSourceRoute(f *packet.Frame) (found bool) {
 	options(f, func(typ uint8, _ []byte) bool {
 		found = typ == optLSRR || typ == optSSRR
 		return !found
@@ -49,6 +54,12 @@ func sourceRouted(f *packet.Frame) (found bool) {
 // recordRoute writes the director's address into a record route option with room left
 // (RFC 791 section 3.1), and mends the header checksum.
 func recordRoute(f *packet.Frame, addr packet.Addr) {
+	if hasOptions(f) {
+		putRoute(f, addr)
+	}
+}
+
+func putRoute(f *packet.Frame, addr packet.Addr) {
 	changed := false
 	options(f, func(typ uint8, opt []byte) bool {
 		if typ == optRecordRoute && len(opt) >= 3 {

@@ -157,10 +157,12 @@ func (w *Worker) established(f *packet.Frame, a *action) (found bool, v Verdict,
 func (w *Worker) belongs(f *packet.Frame, s *conntrack.Shard, r conntrack.Ref, a *action) (bool, Reason) {
 	c := s.At(r)
 	server := w.serverOf(c)
-	if by := w.opensAnew(f, c, server); by != "" {
-		w.explainEnded(by)
-		s.Expire(r, w.tick)
-		return false, noReason
+	if opens(f) {
+		if by := w.opensAnew(c, server); by != "" {
+			w.explainEnded(by)
+			s.Expire(r, w.tick)
+			return false, noReason
+		}
 	}
 	if server != nil && !server.Available.Load() {
 		if !w.table.sysctl.ExpireNodestConn.On() {
@@ -226,10 +228,7 @@ const (
 // opensAnew says by which sysctl a packet that begins a connection must not be taken for
 // one of the old entry c, "" if by none (is_new_conn and is_new_conn_expected in
 // ip_vs_core.c).
-func (w *Worker) opensAnew(f *packet.Frame, c *conntrack.Conn, server *Server) string {
-	if !opens(f) {
-		return ""
-	}
+func (w *Worker) opensAnew(c *conntrack.Conn, server *Server) string {
 	if w.table.sysctl.ExpireNodestConn.On() && server != nil && server.Weight.Load() == 0 {
 		return expireNodest
 	}

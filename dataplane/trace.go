@@ -63,12 +63,17 @@ func (w *Worker) explainPick(by string) {
 
 func (w *Worker) explainConn(c *conntrack.Conn) {
 	if w.sight.on {
-		s := &w.sight
-		s.conn = w.plane.connOf(c, w.tick)
-		s.trace.Conn = &s.conn
-		if server := w.serverOf(c); server != nil {
-			s.trace.of = server.service.Load()
-		}
+		w.noteConn(c)
+	}
+}
+
+// noteConn is apart so that the question whether to note is not a call.
+func (w *Worker) noteConn(c *conntrack.Conn) {
+	s := &w.sight
+	s.conn = w.plane.connOf(c, w.tick)
+	s.trace.Conn = &s.conn
+	if server := w.serverOf(c); server != nil {
+		s.trace.of = server.service.Load()
 	}
 }
 
