@@ -289,7 +289,8 @@ func TestNoAllocations(t *testing.T) {
 	}
 }
 
-// A million connections cost the collector nothing and less than 192 bytes each.
+// A million connections cost the collector nothing and not more than 140 bytes each: an
+// entry, its part of a bucket, and what huge pages and shards round up.
 func TestMillion(t *testing.T) {
 	var before, after runtime.MemStats
 	debug.FreeOSMemory()
@@ -312,11 +313,11 @@ func TestMillion(t *testing.T) {
 	if raceEnabled {
 		return // the detector keeps its own books beside ours
 	}
-	if each > 192 {
-		t.Errorf("%.0f bytes for a connection, want at most 192", each)
+	if each > 140 {
+		t.Errorf("%.0f bytes for a connection, want at most 140", each)
 	}
-	if best > 10*time.Millisecond {
-		t.Errorf("garbage collection took %v, want at most 10 ms", best)
+	if best > 20*time.Millisecond {
+		t.Errorf("garbage collection took %v, want at most 20 ms", best)
 	}
 	runtime.KeepAlive(tab)
 }

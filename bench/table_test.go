@@ -1,0 +1,117 @@
+package bench
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"slices"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/dirigo-lb/dirigo/conf"
+)
+
+// What the table weighs: resident bytes of a connection, a forced garbage collection, and
+// the longest that one stopped the world.
+func BenchmarkMemory(b *testing.B) {
+	for _, conns := range sizes[1:] {
+		b.Run(fmt.Sprintf("conns=%d", conns), func(b *testing.B) {
+			debug.FreeOSMemory()
+			before := resident(b)
+			r := newRig(b, conf.NAT, conns)
+			defer r.close()
+			runtime.GC()
+			each := float64(resident(b)-before) / float64(conns)
+			var gc []float64
+			var stats debug.GCStats
+			debug.ReadGCStats(&stats)
+			first := stats.NumGC
+			for b.Loop() {
+				start := time.Now()
+				runtime.GC()
+				gc = append(gc, time.Since(start).Seconds()*1e3)
+			}
+			debug.ReadGCStats(&stats)
+			pauses := stats.Pause[:min(int(stats.NumGC-first), len(stats.Pause))]
+			b.ReportMetric(each, "B/conn")
+			b.ReportMetric(slices.Max(gc), "worst-gc-ms")
+			b.ReportMetric(float64(slices.Max(pauses).Microseconds()), "worst-pause-us")
+		})
+	}
+}
+
+// resident is the process's resident memory in bytes.
+func resident(tb testing.TB) int {
+	tb.Helper()
+	s, err := os.ReadFile("/proc/self/statm")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	pages, err := strconv.Atoi(string(bytes.Fields(s)[1]))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return pages * os.Getpagesize()
+}
+
+// expiring makes a rig of whose connections all but busy come due at one tick, which is
+// the present.
+func expiring(tb testing.TB, conns, busy int) *rig {
+	tb.Helper()
+	r := newRig(tb, conf.NAT, conns)
+	r.rx.next, r.rx.conns = 0, uint32(busy)
+	r.now += 14 * time.Minute
+	r.turns(busy/64 + 1)
+	r.now += time.Minute + 10*time.Second // ESTABLISHED lasts 15 minutes
+	return r
+}
+
+// A million connections expire at once while others go on: how long a turn of 64 packets
+// takes then, and what one expiry costs.
+func BenchmarkExpiry(b *testing.B) {
+	const conns, busy = 1_000_000, 6400
+	var turns []time.Duration
+	for b.Loop() {
+		b.StopTimer()
+		r := expiring(b, conns, busy)
+		b.StartTimer()
+		for r.plane.Conns().Len() > busy {
+			start := time.Now()
+			r.turns(1)
+			turns = append(turns, time.Since(start))
+		}
+		b.StopTimer()
+		r.close()
+		b.StartTimer()
+	}
+	slices.Sort(turns)
+	us := func(d time.Duration) float64 { return float64(d.Nanoseconds()) / 1e3 }
+	b.ReportMetric(us(turns[len(turns)/2]), "median-turn-us")
+	b.ReportMetric(us(turns[len(turns)*999/1000]), "p99.9-turn-us")
+	b.ReportMetric(us(turns[len(turns)-1]), "worst-turn-us")
+}
+
+// However many connections come due at once, no turn ends more than a few hundred, and
+// all packets of the others pass meanwhile.
+func TestExpiryDelaysNoTurn(t *testing.T) {
+	const conns, busy, most = 50_000, 640, 256 + 64*5
+	r := expiring(t, conns, busy)
+	defer r.close()
+	sent, turns := r.sent, 0
+	for left := conns; left > busy; turns++ {
+		r.turns(1)
+		now := r.plane.Conns().Len()
+		if left-now > most {
+			t.Fatalf("%d connections ended in one turn, want at most %d", left-now, most)
+		}
+		if left = now; turns > conns {
+			t.Fatalf("%d connections are left after %d turns", left, turns)
+		}
+	}
+	if n := r.sent - sent; n != 64*turns {
+		t.Errorf("%d packets of %d passed", n, 64*turns)
+	}
+}
