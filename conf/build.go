@@ -44,6 +44,7 @@ func (p *problems) director(d *Director, raw *rawDirector) {
 	d.FollowRoutes = p.flag(raw.FollowRoutes, d.FollowRoutes)
 	d.Announce = p.whole(raw.Announce, d.Announce)
 	d.HostPort = p.text(raw.HostPort, d.HostPort)
+	d.Pin = p.flag(raw.Pin, d.Pin)
 }
 
 func (p *problems) port(raw *rawPort) Port {
@@ -54,7 +55,10 @@ func (p *problems) port(raw *rawPort) Port {
 		MAC:       p.mac(raw.MAC),
 		MTU:       p.whole(raw.MTU, 0),
 		RingSlots: p.whole(raw.RingSlots, DefaultRingSlots),
+		Mode:      choice(p, raw.Mode, RingMode, "a mode", modes),
+		Latency:   choice(p, raw.Latency, Balanced, "a latency", latency),
 	}
+	port.BusyPoll = p.duration(raw.BusyPoll, port.Latency.BusyPoll())
 	if raw.MTU.written && port.MTU == 0 {
 		p.add(raw.MTU.path, "0 is no size; leave the key out for the interface's MTU, or %s", mtuBounds)
 	}

@@ -24,6 +24,7 @@ func TestMain(m *testing.M) {
 func genConfig(t *rapid.T) *Config {
 	c := Default()
 	c.Director.Workers = rapid.IntRange(0, 2).Draw(t, "workers")
+	c.Director.Pin = rapid.Bool().Draw(t, "pin")
 	c.Director.Name = rapid.SampledFrom([]string{"dirigo", "lb_1", "A"}).Draw(t, "name")
 	c.Director.Control = rapid.SampledFrom([]string{DefaultControl, "/x", `/a "b"\c`}).Draw(t, "control")
 	c.Director.FollowRoutes = rapid.Bool().Draw(t, "follow")
@@ -73,8 +74,10 @@ func genPort(t *rapid.T, i int) Port {
 		MTU:       rapid.SampledFrom([]int{0, minMTU, 1500, maxMTU}).Draw(t, "mtu"),
 		RingSlots: rapid.SampledFrom([]int{minSlots, DefaultRingSlots, maxSlots}).Draw(t, "slots"),
 	}
-	if i == 2 && rapid.Bool().Draw(t, "tun") {
-		p.Driver = TUN
+	p.Latency = rapid.SampledFrom([]Latency{Balanced, Low, Throughput}).Draw(t, "latency")
+	p.BusyPoll = rapid.SampledFrom([]time.Duration{p.Latency.BusyPoll(), 0, 7 * time.Microsecond, 2500, maxBusyPoll}).Draw(t, "busy poll")
+	if p.Mode = rapid.SampledFrom([]Mode{RingMode, BatchMode}).Draw(t, "mode"); i == 2 && rapid.Bool().Draw(t, "tun") {
+		p.Driver, p.Mode = TUN, RingMode
 	} else if rapid.Bool().Draw(t, "mac") {
 		p.MAC = [6]byte{2, 0, 0, 0, byte(i), rapid.Byte().Draw(t, "mac")}
 	}

@@ -29,6 +29,7 @@ type Director struct {
 	FollowRoutes bool   // take routes and on-link addresses from the kernel (default true)
 	Announce     int    // gratuitous ARPs per VIP at start; default 2
 	HostPort     string // name of the tun port that leads to the host's own stack; "" for none
+	Pin          bool   // each worker to a CPU of its own
 }
 
 // Driver says how a port gets its frames.
@@ -48,6 +49,35 @@ const (
 	GuardOff
 )
 
+// Latency says what a port's frames are waited for with.
+type Latency uint8
+
+const (
+	Balanced   Latency = iota // a lone frame at once, under load in batches
+	Low                       // every frame at once
+	Throughput                // in batches, for the least work a frame
+)
+
+// BusyPoll is how long a worker looks for the next frame before it sleeps, unless the
+// file says otherwise.
+func (l Latency) BusyPoll() time.Duration {
+	switch l {
+	case Low:
+		return time.Millisecond
+	case Balanced:
+		return 50 * time.Microsecond
+	}
+	return 0
+}
+
+// Mode says how an afpacket port receives.
+type Mode uint8
+
+const (
+	RingMode  Mode = iota // a ring shared with the kernel
+	BatchMode             // by recvmmsg(2)
+)
+
 // Port is one way in and out.
 type Port struct {
 	Name      string // interface name
@@ -57,6 +87,9 @@ type Port struct {
 	MAC       [6]byte        // zero: the interface's
 	MTU       int            // bytes of IP packet; 0: the interface's
 	RingSlots int            // receive ring slots for each worker; power of two
+	Mode      Mode           // of an afpacket port
+	Latency   Latency
+	BusyPoll  time.Duration // see Latency.BusyPoll
 }
 
 // RouteKind says what a route does with a packet.

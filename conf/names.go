@@ -45,6 +45,8 @@ func (v vocabulary[T]) words() (words []string) {
 var (
 	drivers  = vocabulary[Driver]{{"afpacket", AFPacket}, {"tun", TUN}, {"pcap", PCAP}}
 	guards   = vocabulary[Guard]{{"on", GuardOn}, {"off", GuardOff}}
+	modes    = vocabulary[Mode]{{"ring", RingMode}, {"batch", BatchMode}}
+	latency  = vocabulary[Latency]{{"low", Low}, {"balanced", Balanced}, {"throughput", Throughput}}
 	routes   = vocabulary[RouteKind]{{"unicast", Unicast}, {"local", LocalRoute}, {"unreachable", Unreachable}}
 	families = vocabulary[bool]{{"ipv4", false}, {"ipv6", true}}
 	forwards = vocabulary[Forward]{{"nat", NAT}, {"dr", DR}, {"tun", Tunnel}, {"fullnat", FullNAT}, {"local", Local}}

@@ -77,13 +77,20 @@ func quote(s string) string {
 	return b.String() + `"`
 }
 
-// durationText writes whole seconds in the greatest unit that holds them: "6m", "90s".
+// durationText writes whole seconds in the greatest unit that holds them, "6m", "90s",
+// and what is no whole second in microseconds: "50us".
 func durationText(d time.Duration) string {
 	switch {
 	case d%time.Hour == 0 && d != 0:
 		return strconv.FormatInt(int64(d/time.Hour), 10) + "h"
 	case d%time.Minute == 0 && d != 0:
 		return strconv.FormatInt(int64(d/time.Minute), 10) + "m"
+	}
+	if d%time.Second != 0 {
+		if d%time.Microsecond != 0 {
+			return strconv.FormatInt(int64(d), 10) + "ns"
+		}
+		return strconv.FormatInt(int64(d/time.Microsecond), 10) + "us"
 	}
 	return strconv.FormatInt(int64(d/time.Second), 10) + "s"
 }
@@ -112,6 +119,7 @@ func (d *Director) pairs() (ps pairs) {
 	ps.flag("follow_routes", d.FollowRoutes, true)
 	ps.whole("announce", d.Announce, DefaultAnnounce)
 	ps.text("host_port", d.HostPort, "")
+	ps.flag("pin", d.Pin, false)
 	return ps
 }
 
@@ -127,6 +135,9 @@ func (p *Port) pairs() (ps pairs) {
 	ps.add("mac", quote(macText(p.MAC)), p.MAC == [6]byte{})
 	ps.whole("mtu", p.MTU, 0)
 	ps.whole("ring_slots", p.RingSlots, DefaultRingSlots)
+	ps.text("mode", modes.word(p.Mode), modes.word(RingMode))
+	ps.text("latency", latency.word(p.Latency), latency.word(Balanced))
+	ps.duration("busy_poll", p.BusyPoll, p.Latency.BusyPoll())
 	return ps
 }
 

@@ -85,7 +85,7 @@ func TestGoodFiles(t *testing.T) {
 func TestNATExample(t *testing.T) {
 	want := &Config{
 		Director: Director{Name: "dirigo", Control: "/run/dirigo/control.sock", FollowRoutes: true, Announce: 2},
-		Ports:    []Port{{Name: "eth0", RingSlots: 512}, {Name: "eth1", RingSlots: 512}},
+		Ports:    []Port{{Name: "eth0", RingSlots: 8192, BusyPoll: 50 * time.Microsecond}, {Name: "eth1", RingSlots: 8192, BusyPoll: 50 * time.Microsecond}},
 		Conntrack: Conntrack{
 			MaxConnections: 1000000, TCP: 900 * time.Second, TCPFin: 120 * time.Second, UDP: 300 * time.Second,
 		},
@@ -130,8 +130,8 @@ func TestMarksExample(t *testing.T) {
 	}
 	check("director", c.Director, Director{Name: "lb_1", Workers: 2, Control: "/run/dirigo/control.sock", Announce: 5, HostPort: "host0"})
 	check("ports", c.Ports, []Port{
-		{Name: "eth0", Guard: GuardOff, Addresses: []netip.Prefix{prefix("192.0.2.2/24"), prefix("2001:db8:1::2/64")}, RingSlots: 1024},
-		{Name: "host0", Driver: TUN, Addresses: []netip.Prefix{prefix("10.255.0.1/30")}, MTU: 1400, RingSlots: 512},
+		{Name: "eth0", Guard: GuardOff, Addresses: []netip.Prefix{prefix("192.0.2.2/24"), prefix("2001:db8:1::2/64")}, RingSlots: 1024, BusyPoll: 50 * time.Microsecond},
+		{Name: "host0", Driver: TUN, Addresses: []netip.Prefix{prefix("10.255.0.1/30")}, MTU: 1400, RingSlots: 8192, BusyPoll: 50 * time.Microsecond},
 	})
 	check("routes", c.Routes, []Route{
 		{Dest: prefix("0.0.0.0/0"), Via: addr("192.0.2.254"), Port: "eth0", Src: addr("192.0.2.2")},

@@ -35,6 +35,7 @@ type rawDirector struct {
 	FollowRoutes value `toml:"follow_routes"`
 	Announce     value `toml:"announce"`
 	HostPort     value `toml:"host_port"`
+	Pin          value `toml:"pin"`
 }
 
 type rawPort struct {
@@ -46,6 +47,9 @@ type rawPort struct {
 	MAC       value `toml:"mac"`
 	MTU       value `toml:"mtu"`
 	RingSlots value `toml:"ring_slots"`
+	Mode      value `toml:"mode"`
+	Latency   value `toml:"latency"`
+	BusyPoll  value `toml:"busy_poll"`
 }
 
 type rawRoute struct {

@@ -87,6 +87,13 @@ func TestEachRule(t *testing.T) {
 		{func(c *Config) { c.Ports[0].MTU = 65535 }, ""},
 		{func(c *Config) { c.Ports[0].RingSlots = 4 }, "port[0].ring_slots"},
 		{func(c *Config) { c.Ports[0].RingSlots = 65536 }, "port[0].ring_slots"},
+		{func(c *Config) { c.Ports[0].Mode = BatchMode + 1 }, "port[0].mode"},
+		{func(c *Config) {
+			c.Ports = append(c.Ports, Port{Name: "host0", Driver: TUN, RingSlots: 8, Mode: BatchMode})
+		}, "port[2].mode"},
+		{func(c *Config) { c.Ports[0].Latency = Throughput + 1 }, "port[0].latency"},
+		{func(c *Config) { c.Ports[0].BusyPoll = -1 }, "port[0].busy_poll"},
+		{func(c *Config) { c.Ports[0].BusyPoll = maxBusyPoll + 1 }, "port[0].busy_poll"},
 		{func(c *Config) { c.Ports[0].Addresses[1] = prefix("ff02::1/64") }, "port[0].addresses[1]"},
 		{func(c *Config) { c.Ports[1].Addresses = []netip.Prefix{{}} }, "port[1].addresses[0]"},
 		{func(c *Config) { c.Routes[0].Via = addr("fe80::1%eth0") }, "route[0].via"},

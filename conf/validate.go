@@ -27,6 +27,7 @@ const (
 	maxName      = 100 // bytes of a service's or server's name
 	maxAnnounce  = 255
 	minSlots     = 8
+	maxBusyPoll  = time.Second
 	maxSlots     = 32768
 	// maxConns is what the connection table's 31-bit slot numbers leave room for.
 	maxConns = 1 << 30
@@ -174,6 +175,17 @@ func (p *problems) checkPort(port *Port, path string) {
 	}
 	if port.MTU != 0 && (port.MTU < minMTU || port.MTU > maxMTU) {
 		p.add(join(path, "mtu"), "is %d; %s", port.MTU, mtuBounds)
+	}
+	if modes.word(port.Mode) == "" {
+		p.add(join(path, "mode"), "is mode %d; %s", port.Mode, oneOf(modes.words()))
+	} else if port.Mode != RingMode && port.Driver != AFPacket {
+		p.add(join(path, "mode"), "has no meaning for driver = %q; remove it", drivers.word(port.Driver))
+	}
+	if latency.word(port.Latency) == "" {
+		p.add(join(path, "latency"), "is latency %d; %s", port.Latency, oneOf(latency.words()))
+	}
+	if d := port.BusyPoll; d < 0 || d > maxBusyPoll {
+		p.add(join(path, "busy_poll"), "is %v; write a time from \"0s\" to %q", d, durationText(maxBusyPoll))
 	}
 	if n := port.RingSlots; n < minSlots || n > maxSlots || n&(n-1) != 0 {
 		p.add(join(path, "ring_slots"), "is %d; write a power of two from %d to %d", n, minSlots, maxSlots)

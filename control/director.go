@@ -42,6 +42,7 @@ type Director struct {
 	workers []*dataplane.Worker
 	queues  [][]dataplane.Queue // by worker, by port
 	links   []dataplane.Link
+	cpus    []int       // by worker, if they are pinned
 	guard   *host.Guard // nil: no port is guarded
 	guarded []string
 	local   *host.Local // nil: no port leads to the host
@@ -141,8 +142,16 @@ func announcements(n int) int {
 
 func (d *Director) openPorts(workers int) error {
 	d.queues = make([][]dataplane.Queue, workers)
+	if d.cfg.Director.Pin {
+		cpus, err := pinCPUs(workers)
+		if err != nil {
+			return err
+		}
+		d.cpus = cpus
+	}
+	var paces []dataplane.Pace
 	for _, p := range slices.Clone(d.cfg.Ports) {
-		drv, qs, err := openPort(&p, workers)
+		drv, qs, err := openPort(&p, workers, d.cpus)
 		if err != nil && p.Name == d.own {
 			d.disown(d.cfg, err)
 			continue
@@ -161,17 +170,20 @@ func (d *Director) openPorts(workers int) error {
 			link.MTU = p.MTU
 		}
 		d.links = append(d.links, link)
+		if p.Name != d.own { // of which the file says nothing
+			paces = append(paces, paceOf(&p))
+		}
 	}
 	for _, qs := range d.queues {
-		d.workers = append(d.workers, d.plane.NewWorker(qs))
+		d.workers = append(d.workers, d.plane.NewWorker(qs, paces...))
 	}
 	return nil
 }
 
-func openPort(p *conf.Port, workers int) (drv dataplane.Driver, qs []dataplane.Queue, err error) {
+func openPort(p *conf.Port, workers int, cpus []int) (drv dataplane.Driver, qs []dataplane.Queue, err error) {
 	switch p.Driver {
 	case conf.AFPacket:
-		drv, err = afpacket.New(afpacket.Config{Interface: p.Name, RingSlots: p.RingSlots})
+		drv, err = afpacket.New(afpacket.Config{Interface: p.Name, Mode: driverModes[p.Mode], RingSlots: p.RingSlots, CPUs: cpus})
 	case conf.TUN:
 		drv, err = tun.New(tun.Config{Name: p.Name, MTU: p.MTU, Addresses: p.Addresses})
 	default:
@@ -231,11 +243,8 @@ func (d *Director) Run(ctx context.Context, reload <-chan os.Signal) error {
 	if procs := len(d.workers) + 1; runtime.GOMAXPROCS(0) < procs {
 		runtime.GOMAXPROCS(procs) // a worker that waits for frames must not hold up the writer
 	}
-	for _, w := range d.workers {
-		g.Go(func() error {
-			runtime.LockOSThread()
-			return w.Run(ctx, wait, d.portFailed)
-		})
+	for i, w := range d.workers {
+		g.Go(func() error { return d.work(ctx, i, w) })
 	}
 	g.Go(func() error { return d.serve(ctx, d.socket) })
 	d.serveOutside(ctx, g)
@@ -247,11 +256,6 @@ func (d *Director) Run(ctx context.Context, reload <-chan os.Signal) error {
 	err := g.Wait()
 	d.log.Info("director stops")
 	return errors.Join(err, d.Close())
-}
-
-func wait(fds []int, timeout time.Duration) error {
-	_, err := afpacket.Poll(fds, timeout, false)
-	return err
 }
 
 // follow takes the host's routes over as they change. A host that cannot be read for a

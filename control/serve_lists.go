@@ -44,12 +44,12 @@ func (d *Director) portList() api.Ports {
 	env := d.environment(d.cfg)
 	for i, l := range d.links {
 		c := &d.cfg.Ports[i]
-		p := api.PortStatus{Port: d.port(i, counters[i]), Driver: conf.DriverName(c.Driver), Rings: len(d.workers)}
+		p := api.PortStatus{Port: d.port(i, counters[i], workers), Driver: conf.DriverName(c.Driver), Rings: len(d.workers)}
 		if c.Driver == conf.AFPacket {
 			p.Slots = c.RingSlots
 		}
 		for _, w := range workers {
-			p.RingDrops = append(p.RingDrops, w.RingDropped[i])
+			p.RingDrops = append(p.RingDrops, w.Rings[i].Dropped)
 		}
 		if l.L2 {
 			p.MAC = net.HardwareAddr(l.MAC[:]).String()

@@ -29,7 +29,7 @@ func TestListsOfARunningDirector(t *testing.T) {
 	m := newInMemory(t)
 	m.syn()
 	ports := get[api.Ports](m, "/v1/ports").Ports
-	want := api.PortStatus{Port: api.Port{Name: "cl0", MTU: 1500, Received: 1}, Driver: "afpacket", Problem: "port cl0: there is no such interface",
+	want := api.PortStatus{Port: api.Port{Name: "cl0", MTU: 1500, Received: 1, Queues: []api.Queue{{Received: 1, Batches: 1}}}, Driver: "afpacket", Problem: "port cl0: there is no such interface",
 		MAC: "02:00:00:00:01:01", Addresses: []string{"10.0.1.1/24"}, Rings: 1, Slots: conf.DefaultRingSlots, RingDrops: []uint64{0}}
 	if len(ports) != 2 || !reflect.DeepEqual(ports[0], want) || ports[1].Sent != 1 {
 		t.Errorf("ports: %+v\nwant first %+v", ports, want)

@@ -28,9 +28,9 @@ func (d *Director) Status() api.Status {
 	if d.reloadErr != nil {
 		s.ReloadError = d.reloadErr.Error()
 	}
-	ports := d.plane.Ports()
+	ports, workers := d.plane.Ports(), d.plane.WorkerStatuses()
 	for i := range d.links {
-		s.Ports = append(s.Ports, d.port(i, ports[i]))
+		s.Ports = append(s.Ports, d.port(i, ports[i], workers))
 	}
 	for r, n := range d.plane.Reasons() {
 		if n > 0 {
@@ -46,10 +46,15 @@ func (d *Director) Status() api.Status {
 }
 
 // port is a port on the wire. The caller holds d.mu.
-func (d *Director) port(i int, c dataplane.PortCounters) api.Port {
+func (d *Director) port(i int, c dataplane.PortCounters, workers []dataplane.WorkerStatus) api.Port {
 	l := &d.links[i]
-	return api.Port{Name: l.Name, MTU: l.MTU, Guarded: d.guard != nil && d.cfg.Ports[i].Guard == conf.GuardOn && d.cfg.Ports[i].Driver == conf.AFPacket,
-		Received: c.RxFrames, Sent: c.TxFrames, Lost: c.TxLost, Dropped: c.RxDropped}
+	p := api.Port{Name: l.Name, MTU: l.MTU, Guarded: d.guard != nil && d.cfg.Ports[i].Guard == conf.GuardOn && d.cfg.Ports[i].Driver == conf.AFPacket,
+		Received: c.RxFrames, Sent: c.TxFrames, Lost: c.TxLost, LostFull: c.TxFull, LostRefused: c.TxRefused, LostDown: c.TxDown(), Dropped: c.RxDropped}
+	for _, w := range workers {
+		r := &w.Rings[i]
+		p.Queues = append(p.Queues, api.Queue{Received: r.Frames, Batches: r.Batches, Dropped: r.Dropped, Peak: int(r.Peak)})
+	}
+	return p
 }
 
 // serviceStatus is a service on the wire.

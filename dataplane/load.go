@@ -73,8 +73,16 @@ func (l *Load) time(d time.Duration) {
 // WorkerStatus is what a worker has done so far.
 type WorkerStatus struct {
 	Load
-	RingDropped []uint64      // by port: frames for which its receive ring there had no room
-	Seen        time.Duration // on the plane's clock, when it last handed over what it counted; 0: never
+	Rings []RingStatus  // by port
+	Seen  time.Duration // on the plane's clock, when it last handed over what it counted; 0: never
+}
+
+// RingStatus is what a worker has done at a port so far, and how its receive ring there did.
+type RingStatus struct {
+	Frames  uint64 // taken from it
+	Batches uint64 // in which they came
+	Dropped uint64 // frames for which it had no room
+	Peak    uint8  // the most that it was seen to be full of late, in percent
 }
 
 // WorkerStatuses lists the workers. One that runs hands over every EstimatePeriod, also
@@ -84,7 +92,7 @@ func (p *Plane) WorkerStatuses() []WorkerStatus {
 	defer p.stats.mu.Unlock()
 	list := slices.Clone(p.stats.workers)
 	for i := range list {
-		list[i].RingDropped = slices.Clone(list[i].RingDropped)
+		list[i].Rings = slices.Clone(list[i].Rings)
 	}
 	return list
 }

@@ -124,7 +124,7 @@ type leaky struct {
 }
 
 func (q *leaky) Stats() (st dataplane.QueueStats, err error) {
-	st.Dropped, q.lost = q.lost, 0
+	st.Dropped, st.Peak, q.lost = q.lost, uint8(20*q.lost), 0
 	return st, nil
 }
 
@@ -137,8 +137,9 @@ func TestRingsTellWhatTheyLost(t *testing.T) {
 	lossy.lost = 2
 	w.HandOver()
 	got := g.plane.WorkerStatuses()
-	if !slices.Equal(got[0].RingDropped, []uint64{0, 0}) || !slices.Equal(got[1].RingDropped, []uint64{0, 7}) {
-		t.Errorf("by ring %v and %v, want nothing and 7 of the second port", got[0].RingDropped, got[1].RingDropped)
+	if none := (dataplane.RingStatus{}); !slices.Equal(got[0].Rings, []dataplane.RingStatus{none, none}) ||
+		!slices.Equal(got[1].Rings, []dataplane.RingStatus{none, {Dropped: 7, Peak: 40}}) {
+		t.Errorf("by ring %+v and %+v, want nothing and 7 of the second port, 40 %% full of late", got[0].Rings, got[1].Rings)
 	}
 	if n := g.plane.Ports()[1].RxDropped; n != 7 {
 		t.Errorf("the port lost %d, want 7", n)

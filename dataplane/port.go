@@ -29,10 +29,15 @@ type Queue interface {
 	Close() error
 }
 
-// QueueStats are counts of one queue since they were last read.
+// QueueStats are figures of one queue since they were last read.
 type QueueStats struct {
 	Received uint64 // frames the kernel put into the ring
 	Dropped  uint64 // frames lost because the ring was full
+	Peak     uint8  // the most that the ring was seen to be full, in percent; a little less than it was
+	// Of the frames that Transmit did not send: those that met a full queue for longer than
+	// it waits, and those that the kernel refused for what they are. The others met a link
+	// that was down.
+	Full, Refused uint64
 }
 
 // Link says what a port is and can do.

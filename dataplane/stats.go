@@ -112,14 +112,18 @@ func (s *stats) collect(ds []delta, reasons *[Reasons]uint64, ports []PortCounte
 }
 
 // worked takes over what a worker says of its batches and rings.
-func (s *stats) worked(id int, l *Load, ports []PortCounters, now time.Duration) {
+func (s *stats) worked(id int, l *Load, ports []PortCounters, peaks []uint8, now time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	x := &s.workers[id]
 	x.add(l)
 	x.Seen = now
 	for i := range ports {
-		x.RingDropped[i] += ports[i].RxDropped
+		r := &x.Rings[i]
+		r.Frames += ports[i].RxFrames
+		r.Batches += ports[i].RxBatches
+		r.Dropped += ports[i].RxDropped
+		r.Peak = peaks[i]
 	}
 }
 
@@ -215,11 +219,12 @@ func (w *Worker) handOver() {
 	c.touched = c.touched[:0]
 	for i, q := range w.queues {
 		if st, err := q.Stats(); err == nil {
-			w.ports[i].RxDropped = st.Dropped
+			w.ports[i].RxDropped, w.ports[i].TxFull, w.ports[i].TxRefused = st.Dropped, st.Full, st.Refused
+			w.peaks[i] = st.Peak
 		}
 	}
 	w.plane.stats.collect(c.out, &c.reasons, w.ports, &w.plane.servers)
-	w.plane.stats.worked(w.id, &w.load, w.ports, w.now)
+	w.plane.stats.worked(w.id, &w.load, w.ports, w.peaks, w.now)
 	c.reasons = [Reasons]uint64{}
 	w.load = Load{}
 	clear(w.ports)

@@ -26,9 +26,6 @@ const (
 	// cachedConns is how many connections stay in a core's own cache, so that asking for
 	// their memory would only cost: at 160 bytes each with their bucket, half a mebibyte.
 	cachedConns = 3000
-
-	// idleWait bounds the sleep of a worker without frames, so that timers go on.
-	idleWait = 50 * time.Millisecond
 )
 
 // A Worker runs frames to completion: it has one queue of each port, takes batches,
@@ -66,33 +63,61 @@ type Worker struct {
 	stepped  time.Duration // when the neighbour cache was last stepped, worker 0 only
 	seen     atomic.Uint64 // generation of the table last used
 	ports    []PortCounters
+	peaks    []uint8     // by port, see QueueStats
 	watchers *[]*Watcher // of the batch; nil: none
 	sight    sight
 	pollFDs  []int
 	load     Load
 	untimed  int // batches until one is timed
+	pace     pacer
+	more     bool // a queue of the last turn had a full batch
+}
+
+// A Waiter waits between a worker's turns.
+type Waiter interface {
+	// Wait returns when one of the descriptors is readable or has an error to report, or the
+	// time is over. Hidden from the Go scheduler it may return earlier than that.
+	Wait(fds []int, timeout time.Duration, hidden bool) error
+	// Nap pauses for so long, or a little more.
+	Nap(time.Duration)
 }
 
 // PortCounters are counts of one port.
 type PortCounters struct {
 	RxFrames, TxFrames uint64
 	TxLost             uint64 // not taken by the port
+	TxFull             uint64 // of those: it was full for longer than is waited
+	TxRefused          uint64 // of those: refused for what they are, too large for example
 	RxDropped          uint64 // no room in the receive ring
+	RxBatches          uint64 // in how many batches RxFrames came
 }
+
+// TxDown are the frames of TxLost that met a link that was down or gone.
+func (c *PortCounters) TxDown() uint64 { return c.TxLost - min(c.TxLost, c.TxFull+c.TxRefused) }
 
 func (c *PortCounters) add(d *PortCounters) {
 	c.RxFrames += d.RxFrames
 	c.TxFrames += d.TxFrames
 	c.TxLost += d.TxLost
+	c.TxFull += d.TxFull
+	c.TxRefused += d.TxRefused
 	c.RxDropped += d.RxDropped
+	c.RxBatches += d.RxBatches
 }
 
 // NewWorker makes a worker with its queue of each port, in the order of the
-// environment's ports. Workers are made before they run, and number themselves.
-func (p *Plane) NewWorker(queues []Queue) *Worker {
+// environment's ports. It waits for frames at the given pace, that of the most urgent
+// port if there are several. Workers are made before they run, and number themselves.
+func (p *Plane) NewWorker(queues []Queue, paces ...Pace) *Worker {
 	w := &Worker{
 		id: len(p.workers), plane: p, conns: p.conns, queues: queues,
-		tx: make([][]*packet.Frame, len(queues)), ports: make([]PortCounters, len(queues)),
+		tx: make([][]*packet.Frame, len(queues)), ports: make([]PortCounters, len(queues)), peaks: make([]uint8, len(queues)),
+	}
+	for i, pace := range paces {
+		if i > 0 {
+			pace = pace.join(w.pace.Pace)
+		}
+		w.pace.Pace = pace
 	}
 	for _, q := range queues {
 		if fd := q.FD(); fd >= 0 {
@@ -104,17 +129,16 @@ func (p *Plane) NewWorker(queues []Queue) *Worker {
 		w.ipID = &p.ipID
 	}
 	p.workers = append(p.workers, w)
-	p.stats.workers = append(p.stats.workers, WorkerStatus{RingDropped: make([]uint64, len(queues))})
+	p.stats.workers = append(p.stats.workers, WorkerStatus{Rings: make([]RingStatus, len(queues))})
 	if len(p.stats.ports) < len(queues) {
 		p.stats.ports = make([]PortCounters, len(queues))
 	}
 	return w
 }
 
-// Run processes frames until ctx ends. wait sleeps until a descriptor is readable or
-// the time is over; fail hears of a queue that stopped working, and decides: with an
-// error it ends the worker, with nil the worker goes on trying.
-func (w *Worker) Run(ctx context.Context, wait func(fds []int, timeout time.Duration) error, fail func(port int, err error) error) error {
+// Run processes frames until ctx ends. fail hears of a queue that stopped working, and
+// decides: with an error it ends the worker, with nil the worker goes on trying.
+func (w *Worker) Run(ctx context.Context, wait Waiter, fail func(port int, err error) error) error {
 	for ctx.Err() == nil {
 		n, port, err := w.Turn()
 		if err != nil {
@@ -122,14 +146,16 @@ func (w *Worker) Run(ctx context.Context, wait func(fds []int, timeout time.Dura
 				return fmt.Errorf("worker %d: %w", w.id, err)
 			}
 		}
-		if n > 0 {
-			continue
-		}
-		pause := idleWait
 		if w.behind {
-			pause = 0
+			continue // there is more to expire
 		}
-		if err := wait(w.pollFDs, pause); err != nil {
+		switch step, d := w.pace.next(w.now, n, w.more); step {
+		case nap:
+			wait.Nap(d)
+		case watch, sleep:
+			err = wait.Wait(w.pollFDs, d, step == watch)
+		}
+		if err != nil {
 			return fmt.Errorf("worker %d: wait for frames: %w", w.id, err)
 		}
 	}
@@ -137,11 +163,12 @@ func (w *Worker) Run(ctx context.Context, wait func(fds []int, timeout time.Dura
 	return nil
 }
 
-// Turn takes one batch from each port and runs it to completion, then does what time
-// demands. It returns how many frames there were, and the first queue's error with its
-// port.
+// Turn takes one batch from each port and runs it to completion, so that a port with much
+// to do holds up the others for no longer than that, then does what time demands. It
+// returns how many frames there were, and the first queue's error with its port.
 func (w *Worker) Turn() (frames, port int, err error) {
 	w.begin()
+	w.more = false
 	for p, q := range w.queues {
 		start := w.now
 		if w.untimed == 0 && p > 0 {
@@ -158,6 +185,8 @@ func (w *Worker) Turn() (frames, port int, err error) {
 		}
 		if n > 0 {
 			w.ports[p].RxFrames += uint64(n)
+			w.ports[p].RxBatches++
+			w.more = w.more || n == batch
 			frames += n
 			if fp, ferr := w.flush(); ferr != nil && err == nil {
 				port, err = fp, ferr

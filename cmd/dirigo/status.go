@@ -21,8 +21,9 @@ func statusCommand() *cobra.Command {
 		Use:   "status",
 		Short: "Show a running director on one screen",
 		Long: `Show a running director: its ports, its services with their servers, what they carry, and
-why frames were dropped. Rates are per second, by the estimator of the kernel's IPVS,
-which takes a turn every two seconds. With --json all of it is one object.`,
+why frames were dropped. Of a port's workers it shows the mean batch they take from their
+receive ring, and how full that was at most in the last two seconds. Rates are per second,
+by the estimator of the kernel's IPVS, which takes a turn every two seconds. With --json all of it is one object.`,
 		Example: "  dirigo status\n  dirigo status --json",
 		Args:    cobra.NoArgs,
 	}
@@ -51,9 +52,12 @@ func printStatus(w io.Writer, s *snapshot) error {
 	if st.ReloadError != "" {
 		fmt.Fprintf(t, "the last reload was refused: %s\n", st.ReloadError)
 	}
-	fmt.Fprintf(t, "\nPORT\tRECEIVED\tSENT\tLOST\tDROPPED\n")
+	fmt.Fprintf(t, "\nPORT / WORKER\tRECEIVED\tBATCH\tRING FULL\tDROPPED\tSENT\tLOST\n")
 	for _, p := range st.Ports {
-		fmt.Fprintf(t, "%s\t%d\t%d\t%d\t%d\n", p.Name, p.Received, p.Sent, p.Lost, p.Dropped)
+		fmt.Fprintf(t, "%s\t%d\t\t\t%d\t%d\t%s\n", p.Name, p.Received, p.Dropped, p.Sent, lostText(&p))
+		for i, q := range p.Queues {
+			fmt.Fprintf(t, "  %d\t%d\t%.1f\t%d%%\t%d\n", i, q.Received, float64(q.Received)/float64(max(q.Batches, 1)), q.Peak, q.Dropped)
+		}
 	}
 	fmt.Fprintf(t, "\nSERVICE / SERVER\tFORWARD\tWEIGHT\tACTIVE\tINACTIVE\tCONN/S\tPKT/S IN\tOUT\tBYTE/S IN\tOUT\n")
 	for i := range s.Services {
@@ -79,6 +83,14 @@ func printStatus(w io.Writer, s *snapshot) error {
 		}
 	}
 	return t.Flush()
+}
+
+// lostText says how many frames a port did not take, and why.
+func lostText(p *api.Port) string {
+	if p.Lost == 0 {
+		return "0"
+	}
+	return fmt.Sprintf("%d (full %d, refused %d, link down %d)", p.Lost, p.LostFull, p.LostRefused, p.LostDown)
 }
 
 func rateCells(r *api.Rates) string {

@@ -27,7 +27,8 @@ func sampleSnapshot() snapshot {
 	}
 	return snapshot{
 		Status: api.Status{Name: "lb1", Version: "1.0", Uptime: 3*3600 + 5*60, Workers: 2, Connections: 7, Max: 1000,
-			Ports:   []api.Port{{Name: "eth0", Received: 123456, Sent: 99, Lost: 1, Dropped: 2}},
+			Ports: []api.Port{{Name: "eth0", Received: 123456, Sent: 99, Lost: 1, LostFull: 1, Dropped: 2,
+				Queues: []api.Queue{{Received: 120000, Batches: 20000, Dropped: 2, Peak: 13}, {Received: 3456, Batches: 2000}}}},
 			Reasons: map[string]uint64{"no_dest": 5, "forward_nat": 9, "martian": 50}},
 		Services: []api.ServiceStatus{
 			{Service: api.Service{Name: "web", Service: key("tcp/192.0.2.1:80"), Scheduler: "rr"}, Rates: api.Rates{Connections: 3, InPackets: 40},
@@ -141,7 +142,8 @@ func TestStatusScreen(t *testing.T) {
 	}
 	for _, want := range []string{
 		"lb1, dirigo 1.0, up 3h05m, 2 workers, 7 of 1000 connections", "the last reload was refused: bad file",
-		"eth0  123456    99    1     2", "web tcp/192.0.2.1:80 rr", "  10.0.0.2:80 beta", "martian", "no_dest",
+		"eth0           123456                      2        99    1 (full 1, refused 0, link down 0)",
+		"  0            120000    6.0    13%        2", "  1            3456      1.7    0%         0", "web tcp/192.0.2.1:80 rr", "  10.0.0.2:80 beta", "martian", "no_dest",
 	} {
 		if !strings.Contains(b.String(), want) {
 			t.Errorf("no %q in\n%s", want, &b)

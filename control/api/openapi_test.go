@@ -19,7 +19,7 @@ import (
 )
 
 // types are the Go types of the schemas.
-var types = typesOf(Status{}, Port{}, ServiceStatus{}, ServerStatus{}, Service{}, Server{}, Persistence{}, Tunnel{}, Counts{}, Rates{},
+var types = typesOf(Status{}, Port{}, Queue{}, ServiceStatus{}, ServerStatus{}, Service{}, Server{}, Persistence{}, Tunnel{}, Counts{}, Rates{},
 	Connection{}, Info{}, Timeouts{}, Changes{}, Change{}, ChangesReply{}, Refusal{}, ReloadReply{}, Health{}, Neighbor{}, Ports{}, PortStatus{},
 	Reasons{}, Reason{}, Sysctls{}, Sysctl{}, SysctlValue{}, Marks{}, Mark{}, RatesReply{}, ServiceRates{}, Problem{},
 	TraceLine{}, TraceEnd{}, Journey{}, Packet{}, SentFrame{}, DrainRequest{}, UndrainRequest{}, Drains{}, Drain{},

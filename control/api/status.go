@@ -28,8 +28,22 @@ type Port struct {
 	MTU      int    `json:"mtu"`
 	Received uint64 `json:"received_frames"`
 	Sent     uint64 `json:"sent_frames"`
-	Lost     uint64 `json:"lost_frames"`    // not taken by the interface
+	Lost     uint64 `json:"lost_frames"`    // not taken by the interface; the sum of the next three
 	Dropped  uint64 `json:"dropped_frames"` // no room in the receive ring
+
+	LostFull    uint64 `json:"lost_full_frames"`    // its queue was full for longer than is waited
+	LostRefused uint64 `json:"lost_refused_frames"` // refused for what they are, too large for example
+	LostDown    uint64 `json:"lost_down_frames"`    // the link was down
+
+	Queues []Queue `json:"queues"` // by worker
+}
+
+// Queue is a worker's receive ring at a port.
+type Queue struct {
+	Received uint64 `json:"received_frames"`
+	Batches  uint64 `json:"batches"`        // in which they were taken
+	Dropped  uint64 `json:"dropped_frames"` // no room
+	Peak     int    `json:"peak_percent"`   // the most it was seen to be full of in the last two seconds
 }
 
 // ServiceStatus is one virtual service in the answer to GET /v1/services.

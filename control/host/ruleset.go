@@ -136,19 +136,16 @@ func (g *Guard) ruleset(c *nftables.Conn, ports []string, classes []int) {
 			Device:   port,
 		})
 		add := func(e ...expr.Any) { c.AddRule(&nftables.Rule{Table: g.table, Chain: base, Exprs: e}) }
-		// A tagged frame belongs to a VLAN interface above this one, which is guarded itself
-		// if it is a port; dropped here, the director would not see it there. The kernel
-		// shows the tag in the link header although it has taken it out (nft_payload_copy_vlan).
-		for _, tag := range []uint16{unix.ETH_P_8021Q, unix.ETH_P_8021AD} {
-			add(load(reg0, expr.PayloadBaseLLHeader, 12, 2), equal(reg0, be16(tag)...),
-				&expr.Verdict{Kind: expr.VerdictAccept})
-		}
+		// By the link header, not by meta protocol: a tagged frame belongs to a VLAN interface
+		// above this one, which is guarded itself if it is a port; dropped here, the director
+		// would not see it there. The kernel shows the tag in the link header although it has
+		// taken it out (nft_payload_copy_vlan).
 		for _, v6 := range []bool{false, true} {
 			etherType := uint16(unix.ETH_P_IP)
 			if v6 {
 				etherType = unix.ETH_P_IPV6
 			}
-			add(&expr.Meta{Key: expr.MetaKeyPROTOCOL, Register: reg0}, equal(reg0, be16(etherType)...),
+			add(load(reg0, expr.PayloadBaseLLHeader, 12, 2), equal(reg0, be16(etherType)...),
 				&expr.Verdict{Kind: expr.VerdictJump, Chain: setID{"ip", v6, classes[i]}.String()})
 		}
 	}
@@ -176,11 +173,12 @@ func (g *Guard) familyRules(v6 bool, class int) (rules [][]expr.Any) {
 	}
 	away := g.notLocal(v6)
 
-	// A VIP that is not the host's is the director's alone, whatever the protocol; of one
-	// that is, only the services: the host may be reached by that address and no other.
-	rule(countVIP, in("vip", key{}.net(f.dst)), away)
+	// The services first: most frames are theirs, and no route has to be looked up for them.
+	// Beyond them a VIP that is not the host's is the director's alone, whatever the
+	// protocol; by one that is, the host may be reached.
 	rule(countVIP, in("service", key{}.net(f.dst).l4proto().th(2, 2)))
 	rule(countVIP, in("allports", key{}.net(f.dst).l4proto()))
+	rule(countVIP, in("vip", key{}.net(f.dst)), away)
 	rule(countMark, in("mark", key{}.net(f.src).net(f.dst).l4proto().th(0, 2).th(2, 2)))
 	rule(countFragment, f.later, in("markfrag", key{}.net(f.src).net(f.dst).l4proto()))
 

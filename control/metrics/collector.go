@@ -35,7 +35,9 @@ var (
 	portUp      = desc("dirigo_port_up", "Whether the port's link is up.", "port")
 	portRx      = desc("dirigo_port_received_frames_total", "Frames taken from the port's receive rings.", "port")
 	portTx      = desc("dirigo_port_sent_frames_total", "Frames that the port took for transmission.", "port")
-	portLost    = desc("dirigo_port_lost_frames_total", "Frames that the port did not take for transmission.", "port")
+	portLost    = desc("dirigo_port_lost_frames_total", "Frames that the port did not take for transmission: its queue was full, the kernel refused them, or the link was down.", "port", "reason")
+	ringBatches = desc("dirigo_port_ring_batches_total", "Batches in which a worker has taken frames from its receive ring.", "port", "worker")
+	ringPeak    = desc("dirigo_port_ring_peak_ratio", "The most that a receive ring was seen to be full of in the last two seconds.", "port", "worker")
 	portDropped = desc("dirigo_port_ring_dropped_frames_total", "Frames for which a receive ring had no room; each worker has one of each port.", "port", "worker")
 
 	workerFrames = desc("dirigo_worker_frames_total", "Frames that a worker has run to completion.", "worker")
@@ -51,7 +53,7 @@ var (
 
 var descs = []*prometheus.Desc{
 	buildInfo, uptime, workers, entries, maxEntries, evicted, frames, neighbors, apiRefused, reloadOK, reloadTime, reloadSuccess,
-	reloadError, portUp, portRx, portTx, portLost, portDropped, workerFrames, batchFrames, batchSeconds,
+	reloadError, portUp, portRx, portTx, portLost, portDropped, ringBatches, ringPeak, workerFrames, batchFrames, batchSeconds,
 	ipvsConnections, ipvsInPackets, ipvsOutPackets, ipvsInBytes, ipvsOutBytes,
 }
 
@@ -99,14 +101,19 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 		gauge(portUp, truth(port.Up), port.Name)
 		count(portRx, counters[i].RxFrames, port.Name)
 		count(portTx, counters[i].TxFrames, port.Name)
-		count(portLost, counters[i].TxLost, port.Name)
+		count(portLost, counters[i].TxFull, port.Name, "full")
+		count(portLost, counters[i].TxRefused, port.Name, "refused")
+		count(portLost, counters[i].TxDown(), port.Name, "down")
 	}
 	for i, w := range p.WorkerStatuses() {
 		id := strconv.Itoa(i)
 		count(workerFrames, w.Frames, id)
 		for j, port := range s.Ports {
-			if j < len(w.RingDropped) {
-				count(portDropped, w.RingDropped[j], port.Name, id)
+			if j < len(w.Rings) {
+				r := &w.Rings[j]
+				count(portDropped, r.Dropped, port.Name, id)
+				count(ringBatches, r.Batches, port.Name, id)
+				gauge(ringPeak, float64(r.Peak)/100, port.Name, id)
 			}
 		}
 		ch <- batchSizes(&w.Load, id)

@@ -122,7 +122,7 @@ func TestMetricsHaveExactValues(t *testing.T) {
 		`dirigo_frames_total{reason="forward_nat"} 4`, `dirigo_frames_total{reason="forward_reply"} 1`,
 		`dirigo_frames_total{reason="no_connection"} 1`, `dirigo_frames_total{reason="table_full"} 0`,
 		`dirigo_port_received_frames_total{port="cl0"} 5`, `dirigo_port_received_frames_total{port="sv0"} 1`,
-		`dirigo_port_sent_frames_total{port="sv0"} 4`, `dirigo_port_lost_frames_total{port="sv0"} 0`,
+		`dirigo_port_sent_frames_total{port="sv0"} 4`, `dirigo_port_lost_frames_total{port="sv0",reason="full"} 0`,
 		`dirigo_port_ring_dropped_frames_total{port="cl0",worker="0"} 0`, `dirigo_port_up{port="cl0"} 1`, `dirigo_port_up{port="sv0"} 0`,
 		`dirigo_worker_frames_total{worker="0"} 6`,
 		`dirigo_worker_batch_frames_bucket{worker="0",le="1"} 2`, `dirigo_worker_batch_frames_bucket{worker="0",le="2"} 2`,

@@ -16,9 +16,11 @@ import (
 type core struct {
 	fd    int
 	tx    sender
+	told  uint64 // of tx.refused, by Stats
 	skips skips
-	empty uint // Receive calls that found nothing
-	down  bool // ENETDOWN was reported and nothing was received since
+	peak  uint8 // see dataplane.QueueStats
+	empty uint  // Receive calls that found nothing
+	down  bool  // ENETDOWN was reported and nothing was received since
 }
 
 // FD is the receive socket.
@@ -36,8 +38,9 @@ func (c *core) Skips() iter.Seq2[string, uint64] {
 // Transmit sends frames through the queue's second socket; see sender.
 func (c *core) Transmit(frames []*packet.Frame) (int, error) { return c.tx.send(frames) }
 
-// Stats reads and clears the socket's PACKET_STATISTICS. The kernel counts a lost frame
-// as seen too (packet_getsockopt adds tp_drops to tp_packets).
+// Stats reads and clears the socket's PACKET_STATISTICS and what the queue has noted
+// itself. The kernel counts a lost frame as seen too (packet_getsockopt adds tp_drops to
+// tp_packets).
 func (c *core) Stats() (dataplane.QueueStats, error) {
 	if c.fd < 0 {
 		return dataplane.QueueStats{}, errClosed
@@ -46,7 +49,10 @@ func (c *core) Stats() (dataplane.QueueStats, error) {
 	if err != nil {
 		return dataplane.QueueStats{}, fmt.Errorf("afpacket: PACKET_STATISTICS: %w", err)
 	}
-	return dataplane.QueueStats{Received: uint64(s.Packets - s.Drops), Dropped: uint64(s.Drops)}, nil
+	st := dataplane.QueueStats{Received: uint64(s.Packets - s.Drops), Dropped: uint64(s.Drops), Peak: c.peak}
+	st.Full, st.Refused = c.tx.full, c.tx.refused-c.told
+	c.peak, c.tx.full, c.told = 0, 0, c.tx.refused
+	return st, nil
 }
 
 // emptyPerCheck is how many empty receptions pass between two looks at the socket's

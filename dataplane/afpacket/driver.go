@@ -22,7 +22,8 @@ type Mode uint8
 
 const (
 	// Ring receives through a TPACKET_V2 ring: the kernel copies a frame into memory
-	// shared with the director, and receiving costs no system call.
+	// shared with the director, and receiving costs no system call. A frame larger than
+	// a slot costs one.
 	Ring Mode = iota
 	// Batch receives by recvmmsg(2) into a few buffers that stay in the cache: one
 	// system call a batch, one more queue in the kernel, no slots to run out of.
@@ -42,14 +43,14 @@ func (m Mode) String() string {
 
 // Defaults and bounds of Config.
 const (
-	// DefaultRingSlots is a compromise: a burst of small frames takes a slot each, and
-	// every queue pays DefaultRingSlots*DefaultSlotSize bytes of kernel memory, 64 MiB.
-	DefaultRingSlots = 512
-	// DefaultSlotSize holds the slot's header, the headroom and a super-frame, which
-	// cannot exceed an IPv4 total length of 65535 bytes while BIG TCP is off.
-	DefaultSlotSize = 128 << 10
+	// DefaultRingSlots last 8 ms at a million frames a second. Every queue pays
+	// DefaultRingSlots*DefaultSlotSize bytes of kernel memory, 16 MiB.
+	DefaultRingSlots = 8192
+	// DefaultSlotSize holds the slot's header, the headroom and a frame of an Ethernet MTU
+	// of 1500 bytes. What is larger does not go by the ring.
+	DefaultSlotSize = 2 << 10
 
-	maxRingSlots = 16 << 10 // 2 GiB a queue at the default slot size
+	maxRingSlots = 32 << 10 // 64 MiB a queue at the default slot size
 	minSlotSize  = 1 << 10
 	maxSlotSize  = 1 << 20
 
@@ -68,8 +69,11 @@ type Config struct {
 	// and half again.
 	RingSlots int
 	// SlotSize is the size of one slot in bytes, rounded up to an eighth of a page; 0:
-	// DefaultSlotSize. A received frame that does not fit is skipped and counted.
+	// DefaultSlotSize.
 	SlotSize int
+	// CPUs, if not empty, are those near which the queues' memory shall be: queue i is
+	// opened on CPU i of the list.
+	CPUs []int
 }
 
 // Errors of a queue. Both are found by errors.Is with the kernel's own number, so that

@@ -21,7 +21,7 @@ func TestHotPathDoesNotAllocate(t *testing.T) {
 		in := dir.open(Config{Interface: "d0", Mode: m, RingSlots: 64}, 1)[0]
 		out := dir.open(Config{Interface: "d1", Mode: m, RingSlots: 64}, 1)[0]
 		fd := peer.raw("p0", 0)
-		const full = batchBufs
+		const full = inboxBufs
 		b := testFrame(100, 1)
 		var frames [full]packet.Frame
 		var ptrs [full]*packet.Frame

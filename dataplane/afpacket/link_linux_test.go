@@ -37,6 +37,9 @@ func TestTransmitWithoutCarrier(t *testing.T) {
 	if best >= sendPatience {
 		t.Errorf("a link known to take nothing is waited for again, %v", best)
 	}
+	if s, err := q.Stats(); s.Full != 12 || s.Refused != 0 || err != nil {
+		t.Errorf("Stats() = %+v, %v; want 12 frames that met a full queue", s, err)
+	}
 	ip(t, "-n", peer.name, "link", "set", "p0", "up")
 	fd := peer.raw("p0", unix.ETH_P_ALL)
 	if n, err := q.Transmit(frames); n != 2 || err != nil {

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/dirigo-lb/dirigo/dataplane"
 	"github.com/dirigo-lb/dirigo/packet"
 )
 
@@ -35,7 +36,11 @@ const (
 // minRingSlots is where a queue stops asking for less memory.
 const minRingSlots = 64
 
-// ring receives from a TPACKET_V2 ring.
+// ring receives from a TPACKET_V2 ring whose slots hold ordinary frames. What is larger,
+// super-frames most of all, the kernel leaves in the socket's queue whole, and the slot
+// says so (PACKET_COPY_THRESH, TP_STATUS_COPY): slot and queue are in the same order.
+// So small frames cost no system call and a bulk transfer is copied once, into an inbox
+// that stays in the cache.
 //
 // Slots are used in order. Those in [rel, rel+taken) belong to the director, taken of
 // them, whether lent or skipped; all others belong to the kernel, which stops at the
@@ -49,6 +54,9 @@ type ring struct {
 	rel   int // offset of the first slot taken
 	taken int
 	lent  bool // some of the slots taken are lent
+	large inbox
+	// crowded are frames for which the socket's queue, that of the large ones, had no room.
+	crowded uint64
 }
 
 // newRing gives c's receive socket its ring, with fewer slots than cfg says when memory
@@ -71,6 +79,7 @@ func newRing(c core, cfg Config) (*ring, error) {
 	if err != nil {
 		return nil, fmt.Errorf("map ring of %d bytes: %w", r.slots*r.size, err)
 	}
+	r.large.init()
 	return r, nil
 }
 
@@ -102,24 +111,92 @@ func (r *ring) Receive(frames []packet.Frame) (int, error) {
 		if status&unix.TP_STATUS_USER == 0 {
 			break
 		}
+		big := status&unix.TP_STATUS_COPY != 0
+		if big && r.large.free() == 0 {
+			break
+		}
 		r.taken++
 		if r.next += r.size; r.next == len(r.mem) {
 			r.next = 0
 		}
-		if v := readSlot(slot, h, status, &frames[n]); v == lent {
-			n++
+		v := lent
+		if big {
+			v = r.fetch(slotAbout(slot, h, status), &frames[n])
 		} else {
+			v = readSlot(slot, h, status, &frames[n])
+		}
+		switch {
+		case v == lent:
+			n++
+		case v == skipTruncated && !big:
+			r.crowded++
+		default:
 			r.skips.count(v)
 		}
 	}
 	if n > 0 {
 		r.lent, r.down = true, false
+		if n == len(frames) {
+			r.look()
+		}
 		return n, nil
 	}
 	if !r.lent {
 		r.Release() // nothing but skipped slots: the caller has nothing to release
 	}
 	return 0, r.nothing()
+}
+
+// peakSteps is how finely look measures.
+const peakSteps = 16
+
+// look notes how full the ring is, if more than before: whether there is a frame that
+// many slots ahead. It reads one slot, as a rule.
+func (r *ring) look() {
+	for step := int(r.peak) * peakSteps / 100; step < peakSteps; step++ {
+		ahead := r.rel + ((step+1)*r.slots-1)/peakSteps*r.size
+		if ahead >= len(r.mem) {
+			ahead -= len(r.mem)
+		}
+		if atomic.LoadUint32(&slotHeader(r.mem[ahead:]).Status)&unix.TP_STATUS_USER == 0 {
+			return
+		}
+		r.peak = uint8(((step+1)*100 + peakSteps - 1) / peakSteps)
+	}
+}
+
+// Stats adds what found no room beside the ring to what found none in it.
+func (r *ring) Stats() (dataplane.QueueStats, error) {
+	s, err := r.core.Stats()
+	if err == nil {
+		lost := min(r.crowded, s.Received)
+		s.Received -= lost
+		s.Dropped += lost
+		r.crowded -= lost
+	}
+	return s, err
+}
+
+// fetch makes f the next frame of the socket's queue, of which its slot said a.
+func (r *ring) fetch(a about, f *packet.Frame) verdict {
+	i := r.large.taken
+	for {
+		_, errno := r.large.receive(r.fd, 1)
+		if errno == unix.EINTR {
+			continue
+		}
+		if errno != 0 { // as above: an offload that virtio_net_hdr cannot tell
+			return skipMalformed
+		}
+		break
+	}
+	_, truncated := r.large.about(i)
+	a.snaplen = a.length // it did not fit the slot, but it is all here
+	v := r.large.read(i, a, truncated, f)
+	if v == lent {
+		r.large.taken++
+	}
+	return v
 }
 
 // Release gives the slots taken so far back to the kernel, and no other: the first slot
@@ -131,7 +208,7 @@ func (r *ring) Release() {
 			r.rel = 0
 		}
 	}
-	r.lent = false
+	r.lent, r.large.taken = false, 0
 }
 
 // Close unmaps the ring and closes the sockets. Frames lent before are gone; touching
@@ -151,11 +228,9 @@ func slotHeader(slot []byte) *unix.Tpacket2Hdr {
 	return (*unix.Tpacket2Hdr)(unsafe.Pointer(unsafe.SliceData(slot)))
 }
 
-// readSlot makes f the frame in slot, whose header is h and whose status was read
-// before. A header that points outside the slot is refused: the memory is shared, and
-// a kernel's mistake must not become a wild read.
-func readSlot(slot []byte, h *unix.Tpacket2Hdr, status uint32, f *packet.Frame) verdict {
-	a := about{
+// slotAbout is what slot's header says of its frame.
+func slotAbout(slot []byte, h *unix.Tpacket2Hdr, status uint32) about {
+	return about{
 		status:  status,
 		length:  h.Len,
 		snaplen: h.Snaplen,
@@ -163,6 +238,13 @@ func readSlot(slot []byte, h *unix.Tpacket2Hdr, status uint32, f *packet.Frame) 
 		tpid:    h.Vlan_tpid,
 		kind:    slot[slotPkt],
 	}
+}
+
+// readSlot makes f the frame in slot, whose header is h and whose status was read
+// before. A header that points outside the slot is refused: the memory is shared, and
+// a kernel's mistake must not become a wild read.
+func readSlot(slot []byte, h *unix.Tpacket2Hdr, status uint32, f *packet.Frame) verdict {
+	a := slotAbout(slot, h, status)
 	if v := a.judge(); v != lent {
 		return v
 	}

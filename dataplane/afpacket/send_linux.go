@@ -34,6 +34,7 @@ type sender struct {
 	bypass  bool
 	stalled bool   // the last Transmit waited in vain; do not wait again until a frame is taken
 	refused uint64 // frames refused one by one
+	full    uint64 // frames given up because the link took none for sendPatience
 	msgs    [sendBatch]unix.Mmsghdr
 	iovs    [sendBatch]unix.Iovec
 }
@@ -73,6 +74,9 @@ func (s *sender) send(frames []*packet.Frame) (sent int, err error) {
 		k, err = s.flush(s.fill(frames[:n]), &w)
 		sent += k
 		frames = frames[n:]
+	}
+	if w.over {
+		s.full += uint64(len(frames))
 	}
 	return sent, err
 }
@@ -115,6 +119,7 @@ func (s *sender) flush(n int, w *wait) (sent int, err error) {
 			}
 			if s.stalled || !w.wait(errno) {
 				s.stalled, w.over = true, true
+				s.full += uint64(n - i)
 				return sent, nil
 			}
 		case unix.ENETDOWN:

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"runtime"
 
 	"golang.org/x/sys/unix"
 
@@ -66,8 +67,13 @@ func (d *Driver) open(n int) (_ []dataplane.Queue, err error) {
 			}
 		}
 	}()
-	for range n {
-		q, fd, err := d.openQueue(n > 1)
+	for i := range n {
+		var q dataplane.Queue
+		var fd int
+		err := d.near(i, func() (err error) {
+			q, fd, err = d.openQueue(n > 1)
+			return err
+		})
 		if err != nil {
 			return nil, err
 		}
@@ -81,6 +87,26 @@ func (d *Driver) open(n int) (_ []dataplane.Queue, err error) {
 	return queues, nil
 }
 
+// near runs f on the CPU of queue i, if Config names one: the kernel takes a ring's pages
+// from the memory of the CPU that asks for them.
+func (d *Driver) near(i int, f func() error) error {
+	if i >= len(d.cfg.CPUs) {
+		return f()
+	}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	var before, one unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &before); err != nil {
+		return fmt.Errorf("CPU affinity: %w", err)
+	}
+	one.Set(d.cfg.CPUs[i])
+	if err := unix.SchedSetaffinity(0, &one); err != nil {
+		return fmt.Errorf("queue %d on CPU %d: %w", i, d.cfg.CPUs[i], err)
+	}
+	err := f()
+	return errors.Join(err, unix.SchedSetaffinity(0, &before))
+}
+
 // openQueue opens, sets and binds both sockets of one queue. A gated queue takes no
 // frame until join.
 func (d *Driver) openQueue(gated bool) (q dataplane.Queue, fd int, err error) {
@@ -91,7 +117,7 @@ func (d *Driver) openQueue(gated bool) (q dataplane.Queue, fd int, err error) {
 	if err == nil && d.cfg.Mode == Ring {
 		q, err = newRing(c, d.cfg)
 	} else if err == nil {
-		q, err = newBatch(c)
+		q = newBatch(c)
 	}
 	if err != nil {
 		c.closeSockets()
@@ -135,11 +161,16 @@ func openReceiver(mode Mode) (int, error) {
 	if mode == Ring {
 		opts = append(opts,
 			option{"PACKET_VERSION", unix.PACKET_VERSION, unix.TPACKET_V2},
-			option{"PACKET_RESERVE", unix.PACKET_RESERVE, slotReserve})
+			option{"PACKET_RESERVE", unix.PACKET_RESERVE, slotReserve},
+			option{"PACKET_COPY_THRESH", unix.PACKET_COPY_THRESH, 1})
 	} else {
 		opts = append(opts, option{"PACKET_AUXDATA", unix.PACKET_AUXDATA, 1})
 	}
-	if err := setAll(fd, opts); err != nil {
+	err = setAll(fd, opts)
+	if err == nil {
+		err = setBuffer(fd, unix.SO_RCVBUFFORCE, unix.SO_RCVBUF)
+	}
+	if err != nil {
 		unix.Close(fd)
 		return -1, err
 	}

@@ -70,6 +70,9 @@ func Poll(fds []int, timeout time.Duration, raw bool) (int, error) {
 	return n, nil
 }
 
+// Nap pauses for d, at most RawPollMax, without telling the Go scheduler.
+func Nap(d time.Duration) { pollOut(-1, d) }
+
 // pollOut waits until fd is writable, or d has passed, at most RawPollMax. A negative
 // fd only waits.
 func pollOut(fd int, d time.Duration) {

@@ -33,6 +33,7 @@ type queue struct {
 	lent     int
 	received uint64 // since Stats
 	refused  uint64 // since Open
+	told     uint64 // of refused, by Stats
 
 	// The device counts packets lost for all its queues together; the first tells.
 	nl      *netlink.Handle // nil on all others
@@ -119,6 +120,7 @@ func (q *queue) Stats() (s dataplane.QueueStats, err error) {
 		return s, errClosed
 	}
 	s.Received, q.received = q.received, 0
+	s.Refused, q.told = q.refused-q.told, q.refused
 	if q.nl == nil {
 		return s, nil
 	}
