@@ -1,0 +1,63 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"testing"
+)
+
+// A scope is to package lab what a test is: the owner of namespaces and processes, one
+// for each sample. What it makes goes away with it, whatever happened.
+type scope struct {
+	testing.TB // nil: only what is below can be called
+	cleanups   []func()
+	errs       []error
+}
+
+// failure is what Fatal panics with: it ends the sample, not the run.
+type failure struct{ err error }
+
+func (*scope) Helper()                     {}
+func (s *scope) Name() string              { return "sample" }
+func (s *scope) Failed() bool              { return len(s.errs) > 0 }
+func (s *scope) Cleanup(f func())          { s.cleanups = append(s.cleanups, f) }
+func (s *scope) Error(args ...any)         { s.errs = append(s.errs, errors.New(fmt.Sprint(args...))) }
+func (s *scope) Errorf(f string, a ...any) { s.errs = append(s.errs, fmt.Errorf(f, a...)) }
+func (s *scope) Fatal(args ...any)         { panic(failure{errors.New(fmt.Sprint(args...))}) }
+func (s *scope) Fatalf(f string, a ...any) { panic(failure{fmt.Errorf(f, a...)}) }
+
+// TempDir is a directory of the sample's own.
+func (s *scope) TempDir() string {
+	dir, err := os.MkdirTemp("", "dirigo-peers-")
+	if err != nil {
+		s.Fatal(err)
+	}
+	s.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
+
+// within runs fn in a scope of its own and cleans up after it.
+func within(fn func(tb testing.TB)) error {
+	s := &scope{}
+	s.guard(func() { fn(s) })
+	for _, f := range slices.Backward(s.cleanups) {
+		s.guard(f)
+	}
+	return errors.Join(s.errs...)
+}
+
+// guard keeps what Fatal says.
+func (s *scope) guard(f func()) {
+	defer func() {
+		switch e := recover().(type) {
+		case nil:
+		case failure:
+			s.errs = append(s.errs, e.err)
+		default: // ours to mend: but not without taking everything down first
+			s.errs = append(s.errs, fmt.Errorf("panic: %v", e))
+		}
+	}()
+	f()
+}
