@@ -18,20 +18,19 @@ const readyTime = 10 * time.Second
 func director(method, latency string) func(*env, *network) *lab.Proc {
 	return func(e *env, n *network) *lab.Proc {
 		if method != "nat" {
-			n.realServer(e, method == "tun")
+			n.past()
 		}
-		p, _ := startDirector(e, n, method, latency, "")
+		if method == "dr" {
+			n.realServer(e)
+		}
+		p, _ := startDirector(e, n, directorConfig(method, latency, ""))
 		return p
 	}
 }
 
-// realServer prepares the server for the VIP, and its way past the director.
-func (n *network) realServer(e *env, decap bool) {
-	n.past()
-	args := []string{e.binary, "realserver", "--vip", vip.String(), "--interface", "s0", "--state", n.tb.TempDir()}
-	if decap {
-		args = append(args, "--decap")
-	}
+// realServer prepares the server for the VIP.
+func (n *network) realServer(e *env, more ...string) {
+	args := append([]string{e.binary, "realserver", "--vip", vip.String(), "--interface", "s0", "--state", n.tb.TempDir()}, more...)
 	p := n.server.Start(args...)
 	lab.Until(n.tb, readyTime, func() (bool, string) {
 		return strings.Contains(p.Out.String(), "ready"), "realserver: " + p.Out.String()
@@ -39,13 +38,18 @@ func (n *network) realServer(e *env, decap bool) {
 }
 
 // startDirector starts the director and waits for its control socket, which it returns.
-func startDirector(e *env, n *network, method, latency, more string) (p *lab.Proc, socket string) {
-	file := write(n.tb, "dirigo.toml", directorConfig(method, latency, more))
+func startDirector(e *env, n *network, config string) (p *lab.Proc, socket string) {
+	return startProgram(e, n, []string{e.binary, "run"}, config)
+}
+
+// startProgram is startDirector for another program with the same control socket.
+func startProgram(e *env, n *network, command []string, config string) (p *lab.Proc, socket string) {
+	file := write(n.tb, "dirigo.toml", config)
 	socket = filepath.Join(filepath.Dir(file), "control.sock")
-	p = pinned(e, n, e.binary, "run", "-c", file)
+	p = pinned(e, n, append(command, "-c", file)...)
 	lab.Until(n.tb, readyTime, func() (bool, string) {
 		if p.Ended() {
-			n.tb.Fatalf("the director ended: %v: %s", p.Wait(0), p.Out)
+			n.tb.Fatalf("the director ended: %v: %s", p.Wait(time.Second), p.Out)
 		}
 		var s api.Status
 		err := api.NewClient(socket).Get("/v1/status", &s)

@@ -10,10 +10,11 @@ import (
 
 // A forwarder is one row of the tables: something that stands between client and server.
 type forwarder struct {
-	name  string // in flags and results
-	title string // for readers
-	proxy bool   // ends TCP connections; datagrams are not its trade
-	past  bool   // answers reach the client past it
+	name   string // in flags and results
+	title  string // for readers
+	proxy  bool   // ends TCP connections; datagrams are not its trade
+	past   bool   // answers reach the client past it
+	tunnel bool   // the server gets packets in a tunnel
 	// start prepares the director's namespace, and the server's where it must know, and
 	// starts the process, if it is one.
 	start func(e *env, n *network) *lab.Proc
@@ -25,6 +26,7 @@ type env struct {
 	binary string // the director
 	self   string // this program, which is the bare forwarder too
 	times  times
+	out    string // where results go, without an extension
 }
 
 // forwarders are all rows in the order of the tables; with latencies, the director's NAT
@@ -41,7 +43,7 @@ func forwarders(latencies []string) []forwarder {
 		{name: "bare-batch", title: "bare AF_PACKET, recvmmsg", start: bareForwarder("batch")},
 		{name: "dirigo-nat", title: "Dirigo NAT", start: director("nat", "")},
 		{name: "dirigo-dr", title: "Dirigo DR", past: true, start: director("dr", "")},
-		{name: "dirigo-tun", title: "Dirigo IPIP", past: true, start: director("tun", "")},
+		{name: "dirigo-tun", title: "Dirigo IPIP", past: true, tunnel: true, start: director("tun", "")},
 	}
 	for _, l := range latencies {
 		list = append(list, forwarder{name: "dirigo-nat-" + l, title: "Dirigo NAT, latency " + l, start: director("nat", l)})

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -16,12 +17,16 @@ import (
 )
 
 func main() {
-	var err error
-	if len(os.Args) > 1 && os.Args[1] == "bare" {
-		err = runBare(os.Args[2:])
-	} else {
-		err = peers(os.Args[1:])
+	run, args := peers, os.Args[1:]
+	if len(args) > 0 { // the harness starts itself as one of its own forwarders
+		switch args[0] {
+		case "bare":
+			run, args = runBare, args[1:]
+		case "director":
+			run, args = runProfiled, args[1:]
+		}
 	}
+	err := run(args)
 	if errors.Is(err, flag.ErrHelp) {
 		os.Exit(2)
 	}
@@ -39,6 +44,7 @@ type options struct {
 	out     string
 	latency string
 	binary  string
+	from    string
 }
 
 func peers(args []string) (err error) {
@@ -50,8 +56,16 @@ func peers(args []string) (err error) {
 	f.StringVar(&o.out, "out", "bench/results/peers", "the results, without .md, .svg and .json; \"\": print the table")
 	f.StringVar(&o.latency, "latency", "", "settings of latency to measure Dirigo NAT with besides its default, comma-separated")
 	f.StringVar(&o.binary, "dirigo", "", "a built director; default: built from this source")
+	f.StringVar(&o.from, "from", "", "measure nothing: make report and picture again from this .json")
 	if err := f.Parse(args); err != nil {
 		return err
+	}
+	if o.from != "" {
+		r, err := load(o.from)
+		if err != nil {
+			return err
+		}
+		return o.write(&r)
 	}
 	if f.NArg() > 0 {
 		return fmt.Errorf("what is %q? see -help", f.Args())
@@ -73,12 +87,45 @@ func peers(args []string) (err error) {
 		<-ctx.Done()
 		stop()
 	}()
+	if o.out != "" {
+		if err := os.MkdirAll(filepath.Dir(o.out), 0o755); err != nil {
+			return err
+		}
+	}
 	if err := o.prepare(p.env); err != nil {
 		return err
 	}
-	samples := p.run(ctx, os.Stderr)
-	_ = samples
+	r := results{Rounds: p.rounds, Quick: o.quick}
+	if r.Machine, err = thisMachine(); err != nil {
+		return err
+	}
+	for _, f := range p.forwarders {
+		r.Rows = append(r.Rows, row{f.name, f.title})
+	}
+	r.Samples = p.run(ctx, os.Stderr)
+	r.Whole = ctx.Err() == nil
+	if err := o.write(&r); err != nil {
+		return err
+	}
+	if n := len(r.failures()); n > 0 {
+		return fmt.Errorf("%d of %d samples failed", n, len(r.Samples))
+	}
 	return ctx.Err()
+}
+
+// write writes the report, the picture and the samples.
+func (o *options) write(r *results) error {
+	if o.out == "" {
+		fmt.Print(markdown(r, ""))
+		return nil
+	}
+	err := errors.Join(r.save(o.out+".json"),
+		os.WriteFile(o.out+".svg", []byte(svg(r)), 0o644),
+		os.WriteFile(o.out+".md", []byte(markdown(r, filepath.Base(o.out)+".svg")), 0o644))
+	if err == nil {
+		fmt.Fprintf(os.Stderr, "see %s.md\n", o.out)
+	}
+	return err
 }
 
 // plan is the run that the flags ask for.
@@ -87,7 +134,7 @@ func (o *options) plan() (*plan, error) {
 	if o.latency != "" {
 		latencies = strings.Split(o.latency, ",")
 	}
-	p := &plan{env: &env{cpus: placement(), times: fullTimes}, rounds: o.rounds, measures: measures(), forwarders: forwarders(latencies)}
+	p := &plan{env: &env{cpus: placement(), times: fullTimes, out: o.out}, rounds: o.rounds, measures: measures(), forwarders: forwarders(latencies)}
 	if o.quick {
 		p.env.times = quickTimes
 	}
@@ -99,6 +146,9 @@ func (o *options) plan() (*plan, error) {
 		if o.quick {
 			p.rounds = 2
 		}
+	}
+	if o.out == "" { // profiles are files
+		p.measures = slices.DeleteFunc(p.measures, func(m measure) bool { return m.name == "profile" })
 	}
 	return p, p.only(o.only)
 }

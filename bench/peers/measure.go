@@ -12,6 +12,7 @@ type measure struct {
 	run  func(*session) values
 	// takes says which forwarders it is for.
 	takes func(*forwarder) bool
+	once  bool // a run, not a round
 	// takes about so long; the rest is learnt while the run goes on
 	estimate func(times) time.Duration
 }
@@ -21,17 +22,19 @@ const setup = 600 * time.Millisecond
 
 // measures are all, in the order of a round.
 func measures() []measure {
+	nat := func(f *forwarder) bool { return f.name == "dirigo-nat" }
 	any := func(*forwarder) bool { return true }
 	datagrams := func(f *forwarder) bool { return !f.proxy }
 	search := func(t times) time.Duration { return setup + 10*(t.step+30*time.Millisecond) + t.hold }
 	return []measure{
-		{"pps1k", packets(1000, true), datagrams, func(t times) time.Duration { return search(t) + t.trip }},
-		{"pps100k", packets(100_000, false), datagrams, func(t times) time.Duration { return search(t) + time.Second }},
-		{"trip", trip(unix.SOCK_DGRAM), datagrams, func(t times) time.Duration { return setup + t.trip*3/2 }},
-		{"triptcp", trip(unix.SOCK_STREAM), any, func(t times) time.Duration { return setup + t.trip*3/2 }},
-		{"bulk1", bulk(1), any, func(t times) time.Duration { return setup + t.bulk }},
-		{"bulk8", bulk(8), any, func(t times) time.Duration { return setup + t.bulk }},
-		{"conns", connections, any, func(t times) time.Duration { return setup + t.conns }},
-		{"flood", flood, func(f *forwarder) bool { return f.name == "dirigo-nat" }, func(t times) time.Duration { return 3*time.Second + t.flood }},
+		{name: "pps1k", run: packets(1000, true), takes: datagrams, estimate: func(t times) time.Duration { return search(t) + t.trip }},
+		{name: "pps100k", run: packets(100_000, false), takes: datagrams, estimate: func(t times) time.Duration { return search(t) + time.Second }},
+		{name: "trip", run: trip(unix.SOCK_DGRAM), takes: datagrams, estimate: func(t times) time.Duration { return setup + t.trip*3/2 }},
+		{name: "triptcp", run: trip(unix.SOCK_STREAM), takes: any, estimate: func(t times) time.Duration { return setup + t.trip*3/2 }},
+		{name: "bulk1", run: bulk(1), takes: any, estimate: func(t times) time.Duration { return setup + t.bulk }},
+		{name: "bulk8", run: bulk(8), takes: any, estimate: func(t times) time.Duration { return setup + t.bulk }},
+		{name: "conns", run: connections, takes: any, estimate: func(t times) time.Duration { return setup + t.conns }},
+		{name: "flood", run: flood, takes: nat, estimate: func(t times) time.Duration { return 3*time.Second + t.flood }},
+		{name: "profile", run: profile, takes: nat, once: true, estimate: func(t times) time.Duration { return 5*time.Second + 2*t.profile }},
 	}
 }

@@ -28,7 +28,7 @@ func flood(s *session) values {
 	s.process.Kill()
 	_ = s.process.Wait(readyTime)
 	var socket string
-	s.process, socket = startDirector(s.env, s.network, "nat", "", fmt.Sprintf("[conntrack]\nmax_connections = %d\n", floodConns))
+	s.process, socket = startDirector(s.env, s.network, directorConfig("nat", "", fmt.Sprintf("[conntrack]\nmax_connections = %d\n", floodConns)))
 	s.sink() // the server sees no SYN of the flood: it is not the one under test
 	s.webServer()
 	s.awaitTCP(portHTTP)

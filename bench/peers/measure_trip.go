@@ -74,9 +74,10 @@ type prober struct {
 
 // prober starts an echo in the server's namespace and connects to it.
 func (s *session) prober(kind int) *prober {
+	s.unwrap()
 	listen := socket(s.tb, s.server, kind, tripWait)
 	at := &unix.SockaddrInet4{Port: portEcho}
-	if s.target == vip && s.forwarder.past { // the answer must come from the VIP
+	if s.forwarder.past { // the answer must come from the VIP
 		at.Addr = vip.As4()
 	}
 	if err := unix.Bind(listen, at); err != nil {

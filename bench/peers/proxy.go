@@ -16,7 +16,7 @@ var proxied = []int{portEcho, portHTTP, portIperf}
 // haproxy is HAProxy as a TCP proxy with one thread and its defaults.
 func haproxy(e *env, n *network) *lab.Proc {
 	var b strings.Builder
-	b.WriteString("global\n maxconn 20000\n nbthread 1\ndefaults\n mode tcp\n timeout connect 5s\n timeout client 1m\n timeout server 1m\n")
+	b.WriteString("global\n maxconn 1000\n nbthread 1\ndefaults\n mode tcp\n timeout connect 5s\n timeout client 1m\n timeout server 1m\n")
 	for _, p := range proxied {
 		fmt.Fprintf(&b, "listen p%[1]d\n bind %[2]v:%[1]d\n server s %[3]v:%[1]d\n", p, vip, serverIP)
 	}

@@ -43,8 +43,8 @@ func (p *plan) jobs() (list []job) {
 	for round := range p.rounds {
 		for m := range p.measures {
 			for _, f := range rotated(len(p.forwarders), round) {
-				if p.measures[m].takes(&p.forwarders[f]) {
-					list = append(list, job{round, &p.measures[m], &p.forwarders[f]})
+				if m := &p.measures[m]; m.takes(&p.forwarders[f]) && (round == 0 || !m.once) {
+					list = append(list, job{round, m, &p.forwarders[f]})
 				}
 			}
 		}
@@ -74,6 +74,9 @@ func (p *plan) run(ctx context.Context, out io.Writer) (all []sample) {
 			return all
 		}
 		s := p.take(j)
+		if s.Error != "" && ctx.Err() != nil { // its commands heard the interrupt too
+			return all
+		}
 		all = append(all, s)
 		took[j.measure.name] = append(took[j.measure.name], s.Seconds)
 		said := s.Values.String()

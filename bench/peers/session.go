@@ -14,17 +14,18 @@ import (
 
 // times says how long things are measured.
 type times struct {
-	step  time.Duration // one rate of the search
-	hold  time.Duration // the rate found, for CPU time
-	trip  time.Duration // round trips
-	bulk  time.Duration // a transfer; iperf3 wants whole seconds
-	conns time.Duration // new connections
-	flood time.Duration // SYNs
+	step    time.Duration // one rate of the search
+	hold    time.Duration // the rate found, for CPU time
+	trip    time.Duration // round trips
+	bulk    time.Duration // a transfer; iperf3 wants whole seconds
+	conns   time.Duration // new connections
+	flood   time.Duration // SYNs
+	profile time.Duration // with profilers on
 }
 
 var (
-	fullTimes  = times{step: 400 * time.Millisecond, hold: 800 * time.Millisecond, trip: 1500 * time.Millisecond, bulk: 2 * time.Second, conns: 2 * time.Second, flood: 8 * time.Second}
-	quickTimes = times{step: 200 * time.Millisecond, hold: 400 * time.Millisecond, trip: 500 * time.Millisecond, bulk: time.Second, conns: time.Second, flood: 3 * time.Second}
+	fullTimes  = times{step: 400 * time.Millisecond, hold: 800 * time.Millisecond, trip: 1500 * time.Millisecond, bulk: 2 * time.Second, conns: 2 * time.Second, flood: 8 * time.Second, profile: 5 * time.Second}
+	quickTimes = times{step: 200 * time.Millisecond, hold: 400 * time.Millisecond, trip: 500 * time.Millisecond, bulk: time.Second, conns: time.Second, flood: 3 * time.Second, profile: 2 * time.Second}
 )
 
 // A session is one forwarder at work in a network of its own: what a measure measures.
@@ -34,6 +35,7 @@ type session struct {
 	*env
 	forwarder *forwarder
 	process   *lab.Proc // nil: the kernel
+	unwraps   bool      // the server is ready for tunnels
 }
 
 // open builds the network and starts the forwarder.
@@ -64,9 +66,7 @@ func (s *session) sink() *sink {
 
 // usage reads the CPU clocks.
 func (s *session) usage() usage {
-	if s.process != nil && s.process.Ended() {
-		s.tb.Fatalf("%s has ended: %v: %s", s.forwarder.title, s.process.Wait(0), s.process.Out)
-	}
+	s.alive()
 	u, err := readUsage(s.process)
 	if err != nil {
 		s.tb.Fatal(err)
@@ -74,9 +74,27 @@ func (s *session) usage() usage {
 	return u
 }
 
+// alive fails if the forwarder has ended.
+func (s *session) alive() {
+	if s.process != nil && s.process.Ended() {
+		s.tb.Fatalf("%s has ended: %v: %s", s.forwarder.title, s.process.Wait(time.Second), s.process.Out)
+	}
+}
+
+// unwrap starts what takes the tunnel's header off, for measures that need an answer from
+// the server. It listens to every frame there, so others are better without it.
+func (s *session) unwrap() {
+	if s.forwarder.tunnel && !s.unwraps {
+		s.unwraps = true
+		s.realServer(s.env, "--decap")
+	}
+}
+
 // awaitTCP waits until a client gets a connection to a port.
 func (s *session) awaitTCP(port uint16) {
+	s.unwrap()
 	lab.Until(s.tb, readyTime, func() (bool, string) {
+		s.alive()
 		var c net.Conn
 		var err error
 		s.client.Do(func() { c, err = net.DialTimeout("tcp", s.address(port), time.Second) })
