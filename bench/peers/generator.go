@@ -148,9 +148,9 @@ const (
 	// A generator wakes for no less than this many frames if it can: fewer system calls,
 	// and no spinning, which would hide what the CPU has left.
 	wake = 32
-	// What is due beyond this is not made up for: a burst that no wire would carry must
-	// not follow a moment without CPU.
-	arrears = 512
+	// What is due beyond this after a moment without CPU is not made up for: the burst
+	// would be the generator's doing, and a short receive queue would be blamed for it.
+	arrears = 2 * burst
 	maxNap  = time.Millisecond
 )
 

@@ -38,7 +38,7 @@ func flood(s *session) values {
 	time.Sleep(floodPause) // everybody has asked once
 	calm := u.take()
 
-	v := values{"rss_before": s.rss(), "users": floodUsers}
+	v := values{"rss_before": s.rss(), "control_failed": 0}
 	g := s.generator(unix.IPPROTO_TCP, portHTTP, maxFlows)
 	load := &pace{rate: 1e12, during: s.times.flood, yields: true}
 	before, start := s.usage(), time.Now()
