@@ -15,6 +15,9 @@ type forwarder struct {
 	proxy  bool   // ends TCP connections; datagrams are not its trade
 	past   bool   // answers reach the client past it
 	tunnel bool   // the server gets packets in a tunnel
+	// setting is a latency setting that is not the default: of interest where round trips
+	// are measured.
+	setting bool
 	// start prepares the director's namespace, and the server's where it must know, and
 	// starts the process, if it is one.
 	start func(e *env, n *network) *lab.Proc
@@ -46,7 +49,7 @@ func forwarders(latencies []string) []forwarder {
 		{name: "dirigo-tun", title: "Dirigo IPIP", past: true, tunnel: true, start: director("tun", "")},
 	}
 	for _, l := range latencies {
-		list = append(list, forwarder{name: "dirigo-nat-" + l, title: "Dirigo NAT, latency " + l, start: director("nat", l)})
+		list = append(list, forwarder{name: "dirigo-nat-" + l, title: "Dirigo NAT, latency " + l, setting: true, start: director("nat", l)})
 	}
 	return list
 }

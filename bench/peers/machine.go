@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -66,7 +67,7 @@ func cpuInfo(text string) (model string, virtual bool) {
 		case "model name":
 			model = strings.TrimSpace(value)
 		case "flags":
-			virtual = strings.Contains(value+" ", " hypervisor ")
+			virtual = slices.Contains(strings.Fields(value), "hypervisor")
 		}
 	}
 	return model, virtual

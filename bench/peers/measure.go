@@ -23,13 +23,14 @@ const setup = 600 * time.Millisecond
 // measures are all, in the order of a round.
 func measures() []measure {
 	nat := func(f *forwarder) bool { return f.name == "dirigo-nat" }
-	any := func(*forwarder) bool { return true }
-	datagrams := func(f *forwarder) bool { return !f.proxy }
-	search := func(t times) time.Duration { return setup + 10*(t.step+30*time.Millisecond) + t.hold }
+	any := func(f *forwarder) bool { return !f.setting }
+	datagrams := func(f *forwarder) bool { return !f.proxy && !f.setting }
+	trips := func(f *forwarder) bool { return !f.proxy }
+	search := func(t times) time.Duration { return setup + 9*(t.step+30*time.Millisecond) + t.hold }
 	return []measure{
-		{name: "pps1k", run: packets(1000, true), takes: datagrams, estimate: func(t times) time.Duration { return search(t) + t.trip }},
+		{name: "pps1k", run: packets(1000, true), takes: trips, estimate: func(t times) time.Duration { return search(t) + t.trip }},
 		{name: "pps100k", run: packets(100_000, false), takes: datagrams, estimate: func(t times) time.Duration { return search(t) + time.Second }},
-		{name: "trip", run: trip(unix.SOCK_DGRAM), takes: datagrams, estimate: func(t times) time.Duration { return setup + t.trip*3/2 }},
+		{name: "trip", run: trip(unix.SOCK_DGRAM), takes: trips, estimate: func(t times) time.Duration { return setup + t.trip*3/2 }},
 		{name: "triptcp", run: trip(unix.SOCK_STREAM), takes: any, estimate: func(t times) time.Duration { return setup + t.trip*3/2 }},
 		{name: "bulk1", run: bulk(1), takes: any, estimate: func(t times) time.Duration { return setup + t.bulk }},
 		{name: "bulk8", run: bulk(8), takes: any, estimate: func(t times) time.Duration { return setup + t.bulk }},

@@ -24,9 +24,9 @@ func (s *scope) Name() string              { return "sample" }
 func (s *scope) Failed() bool              { return len(s.errs) > 0 }
 func (s *scope) Cleanup(f func())          { s.cleanups = append(s.cleanups, f) }
 func (s *scope) Error(args ...any)         { s.errs = append(s.errs, errors.New(fmt.Sprint(args...))) }
-func (s *scope) Errorf(f string, a ...any) { s.errs = append(s.errs, fmt.Errorf(f, a...)) }
+func (s *scope) Errorf(f string, a ...any) { s.Error(fmt.Sprintf(f, a...)) }
 func (s *scope) Fatal(args ...any)         { panic(failure{errors.New(fmt.Sprint(args...))}) }
-func (s *scope) Fatalf(f string, a ...any) { panic(failure{fmt.Errorf(f, a...)}) }
+func (s *scope) Fatalf(f string, a ...any) { panic(failure{errors.New(fmt.Sprintf(f, a...))}) }
 
 // TempDir is a directory of the sample's own.
 func (s *scope) TempDir() string {

@@ -5,8 +5,9 @@ import "math"
 const (
 	// lossLimit is the share of frames that may be lost at a rate that counts.
 	lossLimit = 0.001
-	// searchSteps halve the range of rates so often: to a hundredth of it.
-	searchSteps = 6
+	// searchSteps halve the range of rates so often, by ratio: where everything offered is
+	// twice of what came through, to 5 parts in a hundred.
+	searchSteps = 5
 	// tries is how often a rate is tried before it has failed: a host that takes the
 	// CPU away for a moment is not the forwarder's fault.
 	tries = 2
@@ -50,7 +51,7 @@ func search(try trial) (lossFree, most float64, err error) {
 	}
 	low, high := most/2, offered
 	for range searchSteps {
-		middle := (low + high) / 2
+		middle := math.Sqrt(low * high)
 		ok, err := passes(middle)
 		if err != nil {
 			return 0, most, err

@@ -24,8 +24,14 @@ type times struct {
 }
 
 var (
-	fullTimes  = times{step: 400 * time.Millisecond, hold: 800 * time.Millisecond, trip: 1500 * time.Millisecond, bulk: 2 * time.Second, conns: 2 * time.Second, flood: 8 * time.Second, profile: 5 * time.Second}
-	quickTimes = times{step: 200 * time.Millisecond, hold: 400 * time.Millisecond, trip: 500 * time.Millisecond, bulk: time.Second, conns: time.Second, flood: 3 * time.Second, profile: 2 * time.Second}
+	fullTimes = times{
+		step: 300 * time.Millisecond, hold: 500 * time.Millisecond, trip: time.Second, bulk: 2 * time.Second,
+		conns: 2 * time.Second, flood: 5 * time.Second, profile: 5 * time.Second,
+	}
+	quickTimes = times{
+		step: 200 * time.Millisecond, hold: 300 * time.Millisecond, trip: 500 * time.Millisecond, bulk: time.Second,
+		conns: time.Second, flood: 3 * time.Second, profile: 2 * time.Second,
+	}
 )
 
 // A session is one forwarder at work in a network of its own: what a measure measures.

@@ -105,7 +105,8 @@ func forward(ctx context.Context, hops []hop) error {
 }
 
 // rewrite makes f the next hop's and reports whether it goes on: only TCP and UDP over
-// IPv4 with the expected address do, the rest is the host's.
+// IPv4 with the expected address do, the rest is the host's. UDP is expected to have a
+// checksum (RFC 768 lets it be 0 for none).
 func (h *hop) rewrite(f *packet.Frame) bool {
 	b := f.Bytes()
 	const eth, ip = 14, 20
