@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/binary"
 	"fmt"
+	"math"
 	"net"
 	"net/netip"
 	"runtime"
@@ -180,7 +181,7 @@ func (g *generator) send(p *pace) (offered int, took time.Duration, err error) {
 			return offered, took, nil
 		}
 		n := burst
-		if p.rate < 1e9 {
+		if !math.IsInf(p.rate, 1) {
 			due := int(now.Sub(begin).Seconds()*p.rate) - scheduled
 			if due > arrears {
 				begin, scheduled, due = now, 0, wake

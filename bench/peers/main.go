@@ -45,6 +45,7 @@ type options struct {
 	latency string
 	binary  string
 	from    string
+	cpus    string
 }
 
 func peers(args []string) (err error) {
@@ -56,6 +57,7 @@ func peers(args []string) (err error) {
 	f.StringVar(&o.out, "out", "bench/results/peers", "the results, without .md, .svg and .json; \"\": print the table")
 	f.StringVar(&o.latency, "latency", "", "settings of latency to measure Dirigo NAT with besides its default, comma-separated")
 	f.StringVar(&o.binary, "dirigo", "", "a built director; default: built from this source")
+	f.StringVar(&o.cpus, "cpus", "", "CPU of the ends and CPU of the director, like 0,1, which is the default; no siblings of one core, if you can")
 	f.StringVar(&o.from, "from", "", "measure nothing: make report and picture again from this .json")
 	if err := f.Parse(args); err != nil {
 		return err
@@ -134,7 +136,11 @@ func (o *options) plan() (*plan, error) {
 	if o.latency != "" {
 		latencies = strings.Split(o.latency, ",")
 	}
-	p := &plan{env: &env{cpus: placement(), times: fullTimes, out: o.out}, rounds: o.rounds, measures: measures(), forwarders: forwarders(latencies)}
+	where, err := placement(o.cpus)
+	if err != nil {
+		return nil, err
+	}
+	p := &plan{env: &env{cpus: where, times: fullTimes, out: o.out}, rounds: o.rounds, measures: measures(), forwarders: forwarders(latencies)}
 	if o.quick {
 		p.env.times = quickTimes
 	}
@@ -150,7 +156,13 @@ func (o *options) plan() (*plan, error) {
 	if o.out == "" { // profiles are files
 		p.measures = slices.DeleteFunc(p.measures, func(m measure) bool { return m.name == "profile" })
 	}
-	return p, p.only(o.only)
+	if err := p.only(o.only); err != nil {
+		return nil, err
+	}
+	if len(p.jobs()) == 0 {
+		return nil, fmt.Errorf("-only %s: these measures are not for these forwarders", o.only)
+	}
+	return p, nil
 }
 
 // prepare builds the director and settles where everything runs.

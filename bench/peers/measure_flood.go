@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"math"
 	"os"
 	"slices"
 	"strconv"
@@ -25,8 +26,7 @@ const (
 // with requests on connections they had before. It is about the director: it restarts it
 // with a bounded table.
 func flood(s *session) values {
-	s.process.Kill()
-	_ = s.process.Wait(readyTime)
+	s.stop()
 	var socket string
 	s.process, socket = startDirector(s.env, s.network, directorConfig("nat", "", fmt.Sprintf("[conntrack]\nmax_connections = %d\n", floodConns)))
 	s.sink() // the server sees no SYN of the flood: it is not the one under test
@@ -40,16 +40,8 @@ func flood(s *session) values {
 
 	v := values{"rss_before": s.rss(), "control_failed": 0}
 	g := s.generator(unix.IPPROTO_TCP, portHTTP, maxFlows)
-	load := &pace{rate: 1e12, during: s.times.flood, yields: true}
 	before, start := s.usage(), time.Now()
-	sent := make(chan int)
-	go func() {
-		n, _, err := g.send(load)
-		if err != nil {
-			n = 0
-		}
-		sent <- n
-	}()
+	stop := s.background(g, &pace{rate: math.Inf(1), during: time.Minute, yields: true})
 	client := api.NewClient(socket)
 	for time.Since(start) < s.times.flood {
 		time.Sleep(250 * time.Millisecond)
@@ -62,9 +54,8 @@ func flood(s *session) values {
 		v["connections"] = max(v["connections"], float64(st.Connections))
 		v["rss_after"] = max(v["rss_after"], s.rss())
 	}
-	took := time.Since(start).Seconds()
 	process, _, _ := s.usage().since(before)
-	v["syns"] = float64(<-sent) / took
+	v["syns"] = stop()
 	v["cpus"] = process
 	// Who waits for an answer when the flood ends has his time to get it.
 	u.finish(20 * time.Second)

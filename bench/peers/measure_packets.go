@@ -2,6 +2,7 @@ package main
 
 import (
 	"math"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -84,6 +85,24 @@ func (s *session) send(g *generator, p *pace) (int, time.Duration) {
 		s.tb.Fatal(err)
 	}
 	return n, took
+}
+
+// background sends until stop is called, which returns the rate in fact.
+func (s *session) background(g *generator, p *pace) (stop func() float64) {
+	done := make(chan float64, 1)
+	go func() {
+		n, took, err := g.send(p)
+		if err != nil {
+			s.tb.Error(err)
+		}
+		done <- float64(n) / took.Seconds()
+	}()
+	stop = sync.OnceValue(func() float64 {
+		p.stop.Store(true)
+		return <-done
+	})
+	s.tb.Cleanup(func() { stop() }) // before the generator's socket is closed
+	return stop
 }
 
 func (s *session) count(k *sink) int {

@@ -71,7 +71,7 @@ func connections(s *session) values {
 
 var (
 	wrkRate   = regexp.MustCompile(`Requests/sec:\s+([0-9.]+)`)
-	wrkP99    = regexp.MustCompile(`99%\s+(\S+)`)
+	wrkP99    = regexp.MustCompile(`(?m)^\s*99%\s+(\S+)`) // not a share that ends so
 	wrkErrors = regexp.MustCompile(`Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)`)
 )
 

@@ -38,19 +38,10 @@ func (s *session) loadedTrips(g *generator, rate float64, v values) {
 	p := s.prober(unix.SOCK_DGRAM)
 	// The generator shares its CPU with the ends, and gives way to them: what is measured
 	// is the forwarder.
-	load := &pace{rate: rate, during: time.Minute, yields: true}
-	done := make(chan float64)
-	go func() {
-		n, took, err := g.send(load)
-		if err != nil {
-			n = 0 // seen in the table: a load of nothing
-		}
-		done <- float64(n) / took.Seconds()
-	}()
+	stop := s.background(g, &pace{rate: rate, during: time.Minute, yields: true})
 	time.Sleep(100 * time.Millisecond)
 	times, lost := p.run(s.times.trip, tripLoadPause)
-	load.stop.Store(true)
-	v["load"] = <-done
+	v["load"] = stop()
 	tripValues(v, "load_", times, lost)
 }
 

@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"log/slog"
+	"math"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -77,20 +78,16 @@ func profile(s *session) values {
 		{"packets", func(s *session) values {
 			g, k := s.generator(unix.IPPROTO_UDP, portSink, 1000), s.sink()
 			s.warm(g, k)
-			offered, _ := s.offer(g, k, 1e12, s.times.profile)
+			offered, _ := s.offer(g, k, math.Inf(1), s.times.profile)
 			return values{"rate": offered}
 		}},
 		{"connections", connections},
 	} {
 		dir := s.tb.TempDir()
-		s.process.Kill()
-		_ = s.process.Wait(readyTime)
+		s.stop()
 		s.process, _ = startProgram(s.env, s.network, []string{s.self, "director", "-profiles", dir}, directorConfig("nat", "", ""))
 		v[load.name] = load.run(s)["rate"]
-		s.process.Signal(syscall.SIGTERM)
-		if err := s.process.Wait(readyTime); err != nil {
-			s.tb.Fatalf("the director with profilers: %v: %s", err, s.process.Out)
-		}
+		s.stop() // it writes the profiles
 		for _, name := range profiles {
 			if err := profileText(s.out+"-profile-"+load.name+"-"+name+".txt", s.self, filepath.Join(dir, name+".pprof")); err != nil {
 				s.tb.Fatal(err)

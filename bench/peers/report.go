@@ -12,7 +12,7 @@ func markdown(r *results, plot string) string {
 	b.WriteString("# Beside its peers\n\n")
 	fmt.Fprintf(&b, "%v.\n\n", r.Machine)
 	fmt.Fprintf(&b, "%d rounds; medians, in brackets the least and the most of the rounds. A ratio (×) is the median of the rounds' ratios: both figures are of the same round, minutes apart at most. ", r.Rounds)
-	b.WriteString("Only ratios carry over to other machines. The ends (generator, clients, servers) are on one CPU, the director's process on another; kernel rows without RPS run on the ends' CPU and leave the other idle, so the RPS row is a userspace director's equal.\n\n")
+	b.WriteString("Only ratios carry over to other machines. The ends (generator, clients, servers) are on one CPU, the director's process on another; kernel rows without RPS run on the ends' CPU and leave the other idle, so the RPS row is a userspace director's equal. Answers of DR and IPIP go past the director. The server takes IPIP off in userspace, on the ends' CPU, which is what limits that row wherever the server answers.\n\n")
 	if r.Quick {
 		b.WriteString("**Quick: short samples, to see that it works. Not to be quoted.**\n\n")
 	}
@@ -21,6 +21,9 @@ func markdown(r *results, plot string) string {
 	}
 	if r.Machine.Busy > 0.1 {
 		fmt.Fprintf(&b, "**The machine had other work: %.2f CPUs were busy before the run.**\n\n", r.Machine.Busy)
+	}
+	if stolen := r.stolen(); stolen > 0.05 {
+		fmt.Fprintf(&b, "**The host took away up to %.2f CPUs.**\n\n", stolen)
 	}
 	if plot != "" {
 		fmt.Fprintf(&b, "![medians and spread of every measure](%s)\n\n", plot)

@@ -80,6 +80,14 @@ func all(s map[int]float64) (v []float64) {
 	return v
 }
 
+// stolen is the most CPUs that the host took away during a sample.
+func (r *results) stolen() (most float64) {
+	for _, s := range r.Samples {
+		most = max(most, s.Values["stolen"])
+	}
+	return most
+}
+
 // failures lists what went wrong.
 func (r *results) failures() (list []string) {
 	for _, s := range r.Samples {

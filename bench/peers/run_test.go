@@ -60,8 +60,22 @@ func TestOnly(t *testing.T) {
 	if p, err = fullPlan(t, "conns"); err != nil || len(p.measures) != 1 || len(p.forwarders) < 5 {
 		t.Errorf("a measure alone: %v", err)
 	}
+	if _, err = fullPlan(t, "flood,kernel"); err == nil {
+		t.Error("a plan without a sample")
+	}
 	if _, err = fullPlan(t, "nft,ipvs"); err == nil || !strings.Contains(err.Error(), `"ipvs"`) || !strings.Contains(err.Error(), "haproxy") {
 		t.Errorf("an unknown name: %v", err)
+	}
+}
+
+func TestPlacement(t *testing.T) {
+	if c, err := placement("0,0"); err != nil || c != (cpus{0, 0}) {
+		t.Errorf("%v, %v", c, err)
+	}
+	for _, bad := range []string{"0", "0,9999", "-1,0", "a,b"} {
+		if c, err := placement(bad); err == nil {
+			t.Errorf("%q is %v", bad, c)
+		}
 	}
 }
 

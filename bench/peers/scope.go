@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"sync"
 	"testing"
 )
 
@@ -13,6 +14,7 @@ import (
 type scope struct {
 	testing.TB // nil: only what is below can be called
 	cleanups   []func()
+	mu         sync.Mutex // goroutines of the sample may report errors
 	errs       []error
 }
 
@@ -21,12 +23,24 @@ type failure struct{ err error }
 
 func (*scope) Helper()                     {}
 func (s *scope) Name() string              { return "sample" }
-func (s *scope) Failed() bool              { return len(s.errs) > 0 }
+func (s *scope) Failed() bool              { return s.result() != nil }
 func (s *scope) Cleanup(f func())          { s.cleanups = append(s.cleanups, f) }
-func (s *scope) Error(args ...any)         { s.errs = append(s.errs, errors.New(fmt.Sprint(args...))) }
+func (s *scope) Error(args ...any)         { s.add(errors.New(fmt.Sprint(args...))) }
 func (s *scope) Errorf(f string, a ...any) { s.Error(fmt.Sprintf(f, a...)) }
 func (s *scope) Fatal(args ...any)         { panic(failure{errors.New(fmt.Sprint(args...))}) }
 func (s *scope) Fatalf(f string, a ...any) { panic(failure{errors.New(fmt.Sprintf(f, a...))}) }
+
+func (s *scope) add(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.errs = append(s.errs, err)
+}
+
+func (s *scope) result() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return errors.Join(s.errs...)
+}
 
 // TempDir is a directory of the sample's own.
 func (s *scope) TempDir() string {
@@ -45,7 +59,7 @@ func within(fn func(tb testing.TB)) error {
 	for _, f := range slices.Backward(s.cleanups) {
 		s.guard(f)
 	}
-	return errors.Join(s.errs...)
+	return s.result()
 }
 
 // guard keeps what Fatal says.
@@ -54,9 +68,9 @@ func (s *scope) guard(f func()) {
 		switch e := recover().(type) {
 		case nil:
 		case failure:
-			s.errs = append(s.errs, e.err)
+			s.add(e.err)
 		default: // ours to mend: but not without taking everything down first
-			s.errs = append(s.errs, fmt.Errorf("panic: %v", e))
+			s.add(fmt.Errorf("panic: %v", e))
 		}
 	}()
 	f()

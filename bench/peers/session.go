@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"syscall"
 	"testing"
 	"time"
 
@@ -78,6 +79,14 @@ func (s *session) usage() usage {
 		s.tb.Fatal(err)
 	}
 	return u
+}
+
+// stop ends the forwarder's process as its operator would, for another to take its place.
+func (s *session) stop() {
+	s.process.Signal(syscall.SIGTERM)
+	if err := s.process.Wait(readyTime); err != nil {
+		s.tb.Fatalf("%s: stop: %v: %s", s.forwarder.title, err, s.process.Out)
+	}
 }
 
 // alive fails if the forwarder has ended.

@@ -39,7 +39,11 @@ func TestSmoke(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e := &env{cpus: placement(), binary: built, self: self, times: times{
+	where, err := placement("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := &env{cpus: where, binary: built, self: self, times: times{
 		step: 20 * time.Millisecond, hold: 50 * time.Millisecond, trip: 40 * time.Millisecond,
 		bulk: time.Second, conns: time.Second, flood: 500 * time.Millisecond,
 	}}

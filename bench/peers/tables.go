@@ -50,7 +50,7 @@ func tables() []table {
 		{title: "Packets a second, 100,000 flows", measure: "pps100k", heading: "kpps at < 0.1 % loss", of: value("rate", 1e-3), axis: "kpps",
 			refs: append(kernels, "bare-ring"), extra: packets},
 		{title: "Round trip of a lone packet", measure: "trip", heading: "p50 µs", of: value("p50", 1), less: true, axis: "µs",
-			note: "A datagram, echoed; the next one when it is back. Idle: the next one a millisecond later, when every CPU on the way sleeps and, in a virtual machine, the host has to wake it. Answers of DR and IPIP go past the director; the server of IPIP takes the tunnel off in userspace.",
+			note: "A datagram, echoed; the next one when it is back. Idle: the next one a millisecond later, when every CPU on the way sleeps and, in a virtual machine, the host has to wake it.",
 			refs: kernels[:2], extra: append(trips(""), column{"idle p50 µs", value("idle_p50", 1)}, column{"idle p99 µs", value("idle_p99", 1)})},
 		{title: "Round trip beside half of the rate above", measure: "pps1k", heading: "p50 µs", of: value("load_p50", 1), less: true, axis: "µs",
 			note: "Each forwarder beside half of its own loss-free rate of 1,000 flows.",

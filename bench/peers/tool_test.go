@@ -21,7 +21,7 @@ func TestWrk(t *testing.T) {
 	const good = `Running 2s test @ http://198.51.100.1:80/
   1 threads and 64 connections
   Thread Stats   Avg      Stdev     Max   +/- Stdev
-    Latency     3.32ms    1.40ms  17.93ms   79.50%
+    Latency     3.32ms    1.40ms  17.93ms   78.99%
     Req/Sec    12.51k     1.20k   14.28k    65.00%
   Latency Distribution
      50%    3.12ms

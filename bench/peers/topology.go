@@ -40,7 +40,17 @@ type network struct {
 // cpus says where the ends and the director's process run.
 type cpus struct{ ends, director int }
 
-func placement() cpus { return cpus{0, min(1, runtime.NumCPU()-1)} }
+// placement reads "ENDS,DIRECTOR"; without it they are the first two CPUs, if there are two.
+func placement(text string) (c cpus, err error) {
+	n := runtime.NumCPU()
+	if text == "" {
+		return cpus{0, min(1, n-1)}, nil
+	}
+	if _, err := fmt.Sscanf(text, "%d,%d", &c.ends, &c.director); err != nil || c.ends < 0 || c.director < 0 || max(c.ends, c.director) >= n {
+		return c, fmt.Errorf("-cpus %q: want two of CPU 0 to %d: the ends' and the director's", text, n-1)
+	}
+	return c, nil
+}
 
 // pinSelf puts every thread of this process, and what it will start, on a CPU.
 func pinSelf(cpu int) error {
