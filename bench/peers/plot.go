@@ -55,7 +55,7 @@ func svg(r *results) string {
 	fmt.Fprintf(&head, "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%d\" height=\"%d\" viewBox=\"0 0 %[1]d %[2]d\" font-family=\"Helvetica, Arial, sans-serif\" font-size=\"12\" fill=\"#222\">\n", plotWidth, y+10)
 	head.WriteString("<rect width=\"100%\" height=\"100%\" fill=\"#fff\"/>\n")
 	fmt.Fprintf(&head, "<text x=\"16\" y=\"26\" font-size=\"17\" font-weight=\"bold\">Dirigo beside its peers</text>\n")
-	fmt.Fprintf(&head, "<text x=\"16\" y=\"44\" fill=\"#555\">%s; medians of %d rounds, whiskers from least to most</text>\n", html.EscapeString(r.Machine.String()), r.Rounds)
+	fmt.Fprintf(&head, "<text x=\"16\" y=\"44\" fill=\"#555\">%s; medians of %s, whiskers from least to most</text>\n", html.EscapeString(r.Machine.String()), rounds(r.Rounds))
 	x := 16
 	for _, c := range colors {
 		if c.legend == "" {

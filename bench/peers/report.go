@@ -11,7 +11,7 @@ func markdown(r *results, plot string) string {
 	var b strings.Builder
 	b.WriteString("# Beside its peers\n\n")
 	fmt.Fprintf(&b, "%v.\n\n", r.Machine)
-	fmt.Fprintf(&b, "%d rounds; medians, in brackets the least and the most of the rounds. A ratio (×) is the median of the rounds' ratios: both figures are of the same round, minutes apart at most. ", r.Rounds)
+	fmt.Fprintf(&b, "%s; medians, in brackets the least and the most of the rounds. A ratio (×) is the median of the rounds' ratios: both figures are of the same round, minutes apart at most. ", rounds(r.Rounds))
 	b.WriteString("Only ratios carry over to other machines. The ends (generator, clients, servers) are on one CPU, the director's process on another; kernel rows without RPS run on the ends' CPU and leave the other idle, so the RPS row is a userspace director's equal. Answers of DR and IPIP go past the director. The server takes IPIP off in userspace, on the ends' CPU, which is what limits that row wherever the server answers.\n\n")
 	if r.Quick {
 		b.WriteString("**Quick: short samples, to see that it works. Not to be quoted.**\n\n")
@@ -129,6 +129,13 @@ func floodTable(r *results) string {
 		return ""
 	}
 	return fmt.Sprintf("## SYN flood\n\nDirigo NAT with max_connections = %d: SYNs of ever new clients as fast as they can be sent, beside %d users who go on asking once a second on HTTP connections they had before.\n\n| | |\n|---|---|\n%s\n", floodConns, floodUsers, rows.String())
+}
+
+func rounds(n int) string {
+	if n == 1 {
+		return "1 round"
+	}
+	return fmt.Sprintf("%d rounds", n)
 }
 
 // String is the median with the spread.

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"sync"
 	"testing"
+
+	"github.com/dirigo-lb/dirigo/test/lab"
 )
 
 // A scope is to package lab what a test is: the owner of namespaces and processes, one
@@ -42,9 +44,13 @@ func (s *scope) result() error {
 	return errors.Join(s.errs...)
 }
 
-// TempDir is a directory of the sample's own.
+// TempDir is a directory of the sample's own, where the next run's lab.Sweep finds what a
+// killed one left.
 func (s *scope) TempDir() string {
-	dir, err := os.MkdirTemp("", "dirigo-peers-")
+	dir, err := lab.Dir()
+	if err == nil {
+		dir, err = os.MkdirTemp(dir, "sample-")
+	}
 	if err != nil {
 		s.Fatal(err)
 	}
