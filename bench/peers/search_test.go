@@ -88,3 +88,17 @@ func TestSearchOfNothing(t *testing.T) {
 		}
 	}
 }
+
+// A forwarder that loses a little at every rate that is near what it carries at most.
+func TestSearchGoesBelowItsRange(t *testing.T) {
+	got, _, err := search(func(rate float64) (float64, float64, error) {
+		offered := min(rate, 1e6)
+		if offered > 150e3 {
+			return offered, 2 * lossLimit, nil
+		}
+		return offered, 0, nil
+	})
+	if err != nil || got < 75e3 || got > 150e3 {
+		t.Errorf("found %.0f (%v)", got, err)
+	}
+}
