@@ -6,7 +6,7 @@ GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 export CGO_ENABLED = 0
 
-.PHONY: build demo test tools bench bench-base fuzz clean
+.PHONY: build demo test tools bench bench-base bench-peers fuzz clean
 
 build:
 	$(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/dirigo ./cmd/dirigo
@@ -19,10 +19,11 @@ demo: build
 
 # What the end-to-end tests use beside Go: only the missing ones are installed. The race
 # detector needs a C compiler.
-TOOLS = nginx:nginx-light curl:curl nft:nftables vsftpd:vsftpd ip:iproute2 ethtool:ethtool tcpdump:tcpdump gcc:gcc ldirectord:ldirectord setpriv:util-linux
+TOOLS = nginx:nginx-light curl:curl nft:nftables vsftpd:vsftpd ip:iproute2 ethtool:ethtool tcpdump:tcpdump gcc:gcc ldirectord:ldirectord setpriv:util-linux \
+        iperf3:iperf3 wrk:wrk haproxy:haproxy /usr/lib/nginx/modules/ngx_stream_module.so:libnginx-mod-stream
 tools:
 	@missing=; for t in $(TOOLS); do \
-	  command -v $${t%%:*} >/dev/null || [ -x /usr/sbin/$${t%%:*} ] || missing="$$missing $${t##*:}"; done; \
+	  command -v $${t%%:*} >/dev/null || [ -x /usr/sbin/$${t%%:*} ] || [ -e $${t%%:*} ] || missing="$$missing $${t##*:}"; done; \
 	[ -z "$$missing" ] || { echo "installing$$missing"; \
 	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing; }
 
@@ -43,6 +44,11 @@ bench:
 
 bench-base:
 	$(GO) run ./bench/check -count $(COUNT) -update
+
+# Beside the kernel, nftables, HAProxy and nginx, in namespaces (root); -help has the flags.
+PEERS ?=
+bench-peers: tools
+	$(GO) run ./bench/peers $(PEERS)
 
 # Each fuzz target for FUZZTIME.
 FUZZTIME ?= 5m

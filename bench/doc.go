@@ -1,3 +1,3 @@
 // Package bench measures the director: the pipeline in memory here, beside its peers on
-// real frames elsewhere. Nothing that is shipped imports it.
+// real frames in the command peers. Nothing that is shipped imports it.
 package bench
