@@ -18,7 +18,7 @@ var driverModes = map[conf.Mode]afpacket.Mode{conf.RingMode: afpacket.Ring, conf
 // naps are how long a worker rests under load. The default ring lasts 8 ms at a million
 // frames a second.
 var naps = map[conf.Latency]time.Duration{
-	conf.Balanced:   60 * time.Microsecond,
+	conf.Balanced:   30 * time.Microsecond,
 	conf.Throughput: 200 * time.Microsecond,
 }
 
@@ -49,7 +49,7 @@ func pinCPUs(workers int) ([]int, error) {
 // work runs a worker on a thread of its own, which ends with it.
 func (d *Director) work(ctx context.Context, i int, w *dataplane.Worker) error {
 	runtime.LockOSThread()
-	// A nap of 60us shall be one of 60us: without this the kernel adds up to 50us
+	// A nap of 30us shall be one of 30us: without this the kernel adds up to 50us
 	// (timer_slack_ns of proc(5)).
 	if err := unix.Prctl(unix.PR_SET_TIMERSLACK, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("worker %d: timer slack: %w", i, err)

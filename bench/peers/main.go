@@ -55,7 +55,7 @@ func peers(args []string) (err error) {
 	f.BoolVar(&o.quick, "quick", false, "two short rounds: to see that it works, not to quote")
 	f.StringVar(&o.only, "only", "", "names of measures and forwarders, comma-separated: only these")
 	f.StringVar(&o.out, "out", "bench/results/peers", "the results, without .md, .svg and .json; \"\": print the table")
-	f.StringVar(&o.latency, "latency", "", "settings of latency to measure Dirigo NAT with besides its default, comma-separated")
+	f.StringVar(&o.latency, "latency", "low,throughput", "settings of latency to measure Dirigo NAT with besides its default, comma-separated")
 	f.StringVar(&o.binary, "dirigo", "", "a built director; default: built from this source")
 	f.StringVar(&o.cpus, "cpus", "", "CPU of the ends and CPU of the director, like 0,1, which is the default; no siblings of one core, if you can")
 	f.StringVar(&o.from, "from", "", "measure nothing: make report and picture again from this .json")
