@@ -68,8 +68,14 @@ type Table struct {
 	bereaved atomic.Int64
 }
 
-// Shard is one lock's worth of entries. What every lookup reads is in its first 64 bytes.
+// Shard is one lock's worth of entries. No two of them share a cache line.
 type Shard struct {
+	shard
+	_ [(64 - unsafe.Sizeof(shard{})%64) % 64]byte
+}
+
+// shard begins with what every lookup reads: 64 bytes.
+type shard struct {
 	mu     sync.Mutex
 	t      *Table
 	number uint32
@@ -79,13 +85,7 @@ type Shard struct {
 	fresh  Ref // next entry of the chunk in hand
 	left   uint32
 	wheel  wheel
-	_      [shardPad]byte
 }
-
-// shardPad keeps the next shard's lock off this one's cache lines.
-const shardPad = 12
-
-var _ [0]byte = [unsafe.Sizeof(Shard{}) % 64]byte{}
 
 // New makes a table.
 func New(cfg Config) (*Table, error) {
