@@ -27,7 +27,8 @@ const (
 	maxShards = 1 << 14
 )
 
-// ErrFull says that the table has as many entries as it may have.
+// ErrFull says that the table has as many entries as it may have, and that no half-open one
+// was found to make room.
 var ErrFull = errors.New("connection table is full")
 
 // Owner hears of entries that end, so that it can give back what it counted for them.
