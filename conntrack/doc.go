@@ -4,7 +4,7 @@
 // an argument).
 //
 // Entries live in one slab outside the Go heap and hold no pointers, so ten million
-// of them cost the garbage collector nothing. A shard owns the hash chains and the
+// of them cost the garbage collector nothing. A shard owns the buckets and the
 // timer wheel of its entries; which shard is decided by the client's address, port and
 // protocol alone, which both directions of a connection share.
 package conntrack

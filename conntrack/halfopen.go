@@ -105,8 +105,9 @@ func (s *Shard) fireHalf(now Tick, budget *int) bool {
 	return true
 }
 
-// evictTries is how many entries are looked at for one that may go.
-const evictTries = 16
+// evictTries is how many entries are looked at for one that may go: some are met that have
+// gone on, each of them once.
+const evictTries = 64
 
 // evict ends the oldest half-open entry of the shard; false if it has none, or none among
 // the first few.

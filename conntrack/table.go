@@ -27,7 +27,8 @@ const (
 	maxShards = 1 << 14
 )
 
-// ErrFull says that the table has as many entries as it may have.
+// ErrFull says that the table has as many entries as it may have, and that no half-open one
+// was found to make room.
 var ErrFull = errors.New("connection table is full")
 
 // Owner hears of entries that end, so that it can give back what it counted for them.
@@ -68,8 +69,14 @@ type Table struct {
 	bereaved atomic.Int64
 }
 
-// Shard is one lock's worth of entries. What every lookup reads is in its first 64 bytes.
+// Shard is one lock's worth of entries. No two of them share a cache line.
 type Shard struct {
+	shard
+	_ [(64 - unsafe.Sizeof(shard{})%64) % 64]byte
+}
+
+// shard begins with what every lookup reads: 64 bytes.
+type shard struct {
 	mu     sync.Mutex
 	t      *Table
 	number uint32
@@ -79,13 +86,7 @@ type Shard struct {
 	fresh  Ref // next entry of the chunk in hand
 	left   uint32
 	wheel  wheel
-	_      [shardPad]byte
 }
-
-// shardPad keeps the next shard's lock off this one's cache lines.
-const shardPad = 12
-
-var _ [0]byte = [unsafe.Sizeof(Shard{}) % 64]byte{}
 
 // New makes a table.
 func New(cfg Config) (*Table, error) {

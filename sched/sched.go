@@ -20,12 +20,19 @@ type Server struct {
 	V6   bool
 	Port uint16 // configured port, host byte order; 0 for a port-less server
 
+	Available atomic.Bool // IP_VS_DEST_F_AVAILABLE: configured, not in the trash
+
+	// New and ending connections write the counts, each from its worker's core. What every
+	// packet reads is not on their cache line.
+	_ [64]byte
+
 	Weight     atomic.Int32 // 0: quiesced
 	LastWeight atomic.Int32 // weight at the last add, or the last edit to non-zero (kernel: dest->last_weight)
 	Active     atomic.Int32 // connections in an active state (kernel: activeconns)
 	Inactive   atomic.Int32 // all others (kernel: inactconns)
 	Overload   atomic.Bool  // IP_VS_DEST_F_OVERLOAD: the upper threshold is reached
-	Available  atomic.Bool  // IP_VS_DEST_F_AVAILABLE: configured, not in the trash
+
+	_ [64]byte
 }
 
 // Request is the packet that asks for a server. For an ICMP-triggered request the
