@@ -22,10 +22,17 @@ type Change interface {
 type AddService struct{ Service Service }
 
 // EditService replaces the definition of the service of that key (ipvsadm -E) and
-// leaves its servers alone: Service.Servers means nothing here.
+// leaves its servers and its health alone, which that command does not know:
+// Service.Servers and Service.Health mean nothing here.
 type EditService struct {
 	Service Service
 	Was     *Service // the definition replaced, for String; nil when it is not at hand
+}
+
+// SetHealth replaces how a service judges its servers; nil: not at all.
+type SetHealth struct {
+	Key         ServiceKey
+	Health, Was *Health
 }
 
 // DelService removes a service and its servers: ipvsadm -D.
@@ -40,11 +47,19 @@ type AddServer struct {
 	Server Server
 }
 
-// EditServer replaces a server of the same address and port, in its place: ipvsadm -e.
+// EditServer replaces a server of the same address and port, in its place (ipvsadm -e),
+// and leaves its own checks alone: Server.Checks means nothing here.
 type EditServer struct {
 	Key    ServiceKey
 	Server Server
 	Was    *Server // the definition replaced, for String; nil when it is not at hand
+}
+
+// SetChecks replaces a server's own checks; none: those of its service.
+type SetChecks struct {
+	Key         ServiceKey
+	Server      ServerID
+	Checks, Was []HealthCheck
 }
 
 // DelServer removes a server: ipvsadm -d.
@@ -80,10 +95,12 @@ type SetMaxConnections struct{ Max, Was int }
 
 func (AddService) Restart() bool        { return false }
 func (EditService) Restart() bool       { return false }
+func (SetHealth) Restart() bool         { return false }
 func (DelService) Restart() bool        { return false }
 func (Clear) Restart() bool             { return false }
 func (AddServer) Restart() bool         { return false }
 func (EditServer) Restart() bool        { return false }
+func (SetChecks) Restart() bool         { return false }
 func (DelServer) Restart() bool         { return false }
 func (SetTimeouts) Restart() bool       { return false }
 func (SetSysctl) Restart() bool         { return false }
@@ -118,6 +135,10 @@ func (c EditService) String() string {
 	return s
 }
 
+func (c SetHealth) String() string {
+	return fmt.Sprintf("set health of %v", c.Key)
+}
+
 func (c DelService) String() string { return "delete service " + c.Key.String() }
 func (c Clear) String() string      { return "delete all services" }
 
@@ -131,6 +152,10 @@ func (c EditServer) String() string {
 		s += ": " + edits(c.Was.pairs(c.Key, noMethod), c.Server.pairs(c.Key, noMethod))
 	}
 	return s
+}
+
+func (c SetChecks) String() string {
+	return fmt.Sprintf("set checks of server %v of %v", c.Server, c.Key)
 }
 
 func (c DelServer) String() string {

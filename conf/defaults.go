@@ -45,7 +45,7 @@ func (c *Config) Clone() *Config {
 	d.Marks = cloneMarks(c.Marks)
 	d.Services = slices.Clone(c.Services)
 	for i := range d.Services {
-		d.Services[i].Servers = slices.Clone(d.Services[i].Servers)
+		d.Services[i] = d.Services[i].Clone()
 	}
 	return &d
 }

@@ -72,9 +72,7 @@ func (e *Editor) Snapshot() *Config {
 	}
 	for _, s := range e.services {
 		if s != nil {
-			c := *s
-			c.Servers = slices.Clone(s.Servers)
-			cfg.Services = append(cfg.Services, c)
+			cfg.Services = append(cfg.Services, s.Clone())
 		}
 	}
 	return cfg
@@ -159,8 +157,7 @@ func invalid(check func(*problems)) error {
 }
 
 func (c AddService) apply(e *Editor) (Step, error) {
-	s := c.Service
-	s.Servers = slices.Clone(s.Servers)
+	s := c.Service.Clone()
 	s.canonical()
 	if _, twice := e.index[s.Key]; twice {
 		return Step{}, ErrExists
@@ -184,21 +181,30 @@ func (c EditService) apply(e *Editor) (Step, error) {
 		return Step{}, err
 	}
 	s := c.Service
-	s.Servers = nil
+	s.Servers, s.Health = nil, nil
 	s.canonical()
 	if err := invalid(func(p *problems) { p.checkService("", &s, e.owners) }); err != nil {
 		return Step{}, err
 	}
 	was := *old
-	was.Servers = nil
+	was.Servers, was.Health = nil, nil
 	define := func(to Service) {
 		e.name(old.Name, -1)
 		e.name(to.Name, 1)
-		to.Servers = old.Servers
+		to.Servers, to.Health = old.Servers, old.Health
 		*old = to
 	}
 	define(s)
 	return Step{Change: EditService{s, &was}, undo: func() { define(was) }}, nil
+}
+
+func (c SetHealth) apply(e *Editor) (Step, error) {
+	s, err := e.service(c.Key)
+	if err != nil {
+		return Step{}, err
+	}
+	c.Key = c.Key.canonical()
+	return replace(&s.Health, c.Health.Clone(), SetHealth{c.Key, c.Health, s.Health})
 }
 
 func (c DelService) apply(e *Editor) (Step, error) {
@@ -260,6 +266,7 @@ func (c AddServer) apply(e *Editor) (Step, error) {
 	if err := invalid(func(p *problems) { p.checkServer("", &d, s.Key) }); err != nil {
 		return Step{}, err
 	}
+	d.Checks = slices.Clone(d.Checks)
 	s.Servers = append(s.Servers, d)
 	return Step{Change: AddServer{c.Key.canonical(), d}, undo: func() { s.Servers = s.Servers[:len(s.Servers)-1] }}, nil
 }
@@ -277,8 +284,24 @@ func (c EditServer) apply(e *Editor) (Step, error) {
 		return Step{}, err
 	}
 	was := *place
+	d.Checks = was.Checks
 	*place = d
 	return Step{Change: EditServer{c.Key.canonical(), d, &was}, Server: &was, undo: func() { *s.Server(d.ID()) = was }}, nil
+}
+
+func (c SetChecks) apply(e *Editor) (Step, error) {
+	s, err := e.service(c.Key)
+	if err != nil {
+		return Step{}, err
+	}
+	id := ServerID{c.Server.Addr.Unmap(), c.Server.Port}
+	d := s.Server(id)
+	if d == nil {
+		return Step{}, ErrNoServer
+	}
+	was := d.Checks
+	d.Checks = slices.Clone(c.Checks)
+	return Step{Change: SetChecks{c.Key.canonical(), id, c.Checks, was}, undo: func() { s.Server(id).Checks = was }}, nil
 }
 
 func (c DelServer) apply(e *Editor) (Step, error) {
