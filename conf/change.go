@@ -29,12 +29,6 @@ type EditService struct {
 	Was     *Service // the definition replaced, for String; nil when it is not at hand
 }
 
-// SetHealth replaces how a service judges its servers; nil: not at all.
-type SetHealth struct {
-	Key         ServiceKey
-	Health, Was *Health
-}
-
 // DelService removes a service and its servers: ipvsadm -D.
 type DelService struct{ Key ServiceKey }
 
@@ -53,13 +47,6 @@ type EditServer struct {
 	Key    ServiceKey
 	Server Server
 	Was    *Server // the definition replaced, for String; nil when it is not at hand
-}
-
-// SetChecks replaces a server's own checks; none: those of its service.
-type SetChecks struct {
-	Key         ServiceKey
-	Server      ServerID
-	Checks, Was []HealthCheck
 }
 
 // DelServer removes a server: ipvsadm -d.
@@ -95,12 +82,10 @@ type SetMaxConnections struct{ Max, Was int }
 
 func (AddService) Restart() bool        { return false }
 func (EditService) Restart() bool       { return false }
-func (SetHealth) Restart() bool         { return false }
 func (DelService) Restart() bool        { return false }
 func (Clear) Restart() bool             { return false }
 func (AddServer) Restart() bool         { return false }
 func (EditServer) Restart() bool        { return false }
-func (SetChecks) Restart() bool         { return false }
 func (DelServer) Restart() bool         { return false }
 func (SetTimeouts) Restart() bool       { return false }
 func (SetSysctl) Restart() bool         { return false }
@@ -135,10 +120,6 @@ func (c EditService) String() string {
 	return s
 }
 
-func (c SetHealth) String() string {
-	return fmt.Sprintf("set health of %v", c.Key)
-}
-
 func (c DelService) String() string { return "delete service " + c.Key.String() }
 func (c Clear) String() string      { return "delete all services" }
 
@@ -152,10 +133,6 @@ func (c EditServer) String() string {
 		s += ": " + edits(c.Was.pairs(c.Key, noMethod), c.Server.pairs(c.Key, noMethod))
 	}
 	return s
-}
-
-func (c SetChecks) String() string {
-	return fmt.Sprintf("set checks of server %v of %v", c.Server, c.Key)
 }
 
 func (c DelServer) String() string {
@@ -240,7 +217,9 @@ func edits(was, is pairs) string {
 // plain is a value without quotes; an empty one is "none".
 func plain(p pair) string {
 	switch v := strings.Trim(p.value, `"`); {
-	case v == "" || v == "[]" || p.key == "persistence" && p.def || p.key == "tunnel" && p.def:
+	case !p.def && (p.key == "password" || p.key == "secret"):
+		return "(hidden)" // these words go into logs
+	case v == "" || v == "[]" || p.key == "persistence" && p.def || p.def && v == "{}":
 		return "none"
 	default:
 		return v

@@ -71,11 +71,19 @@ func cloneMarks(marks []Mark) []Mark {
 // canonical drops what has no meaning, so that services that mean the same are equal.
 func (s *Service) canonical() {
 	s.canonicalDefinition()
+	s.Health.canonical()
 	if len(s.Servers) == 0 {
 		s.Servers = nil
 	}
 	for i := range s.Servers {
 		s.Servers[i].canonical()
+	}
+}
+
+// canonical drops what has no meaning in a sorry server.
+func (h *Health) canonical() {
+	if h != nil && h.Sorry != nil {
+		h.Sorry.canonical()
 	}
 }
 

@@ -121,8 +121,11 @@ func diffService(was, is Service) (changes []Change) {
 	was.canonicalDefinition()
 	was.Servers, is.Servers = nil, nil
 	var edit []Change
+	was.Health = was.Health.Clone()
+	was.Health.canonical()
+	var health []Change
 	if !was.Health.Equal(is.Health) {
-		edit = append(edit, SetHealth{is.Key, is.Health, was.Health})
+		health = append(health, SetHealth{is.Key, is.Health, was.Health})
 	}
 	was.Health, is.Health = nil, nil
 	if !sameDefinition(&was, &is) {
@@ -130,7 +133,7 @@ func diffService(was, is Service) (changes []Change) {
 	}
 	// Each change counts at once: what takes load comes before what gives it up, so that
 	// clients never find a service without servers.
-	return slices.Concat(edit, checks, raised, added, changes, gone)
+	return slices.Concat(edit, health, checks, raised, added, changes, gone)
 }
 
 // sameDefinition compares two canonical services without their servers and

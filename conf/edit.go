@@ -198,15 +198,6 @@ func (c EditService) apply(e *Editor) (Step, error) {
 	return Step{Change: EditService{s, &was}, undo: func() { define(was) }}, nil
 }
 
-func (c SetHealth) apply(e *Editor) (Step, error) {
-	s, err := e.service(c.Key)
-	if err != nil {
-		return Step{}, err
-	}
-	c.Key = c.Key.canonical()
-	return replace(&s.Health, c.Health.Clone(), SetHealth{c.Key, c.Health, s.Health})
-}
-
 func (c DelService) apply(e *Editor) (Step, error) {
 	s, err := e.service(c.Key)
 	if err != nil {
@@ -255,7 +246,7 @@ func (e *Editor) server(k ServiceKey, d *Server) (s *Service, place *Server, err
 }
 
 func (c AddServer) apply(e *Editor) (Step, error) {
-	d := c.Server
+	d := c.Server.Clone()
 	s, place, err := e.server(c.Key, &d)
 	if err != nil {
 		return Step{}, err
@@ -263,10 +254,12 @@ func (c AddServer) apply(e *Editor) (Step, error) {
 	if place != nil {
 		return Step{}, ErrExists
 	}
-	if err := invalid(func(p *problems) { p.checkServer("", &d, s.Key) }); err != nil {
+	if err := invalid(func(p *problems) {
+		p.checkServer("", &d, s.Key)
+		p.checkChecks("check", d.Checks, s.Key)
+	}); err != nil {
 		return Step{}, err
 	}
-	d.Checks = slices.Clone(d.Checks)
 	s.Servers = append(s.Servers, d)
 	return Step{Change: AddServer{c.Key.canonical(), d}, undo: func() { s.Servers = s.Servers[:len(s.Servers)-1] }}, nil
 }
@@ -280,28 +273,13 @@ func (c EditServer) apply(e *Editor) (Step, error) {
 	if place == nil {
 		return Step{}, ErrNoServer
 	}
+	was := *place
+	d.Checks = was.Checks
 	if err := invalid(func(p *problems) { p.checkServer("", &d, s.Key) }); err != nil {
 		return Step{}, err
 	}
-	was := *place
-	d.Checks = was.Checks
 	*place = d
 	return Step{Change: EditServer{c.Key.canonical(), d, &was}, Server: &was, undo: func() { *s.Server(d.ID()) = was }}, nil
-}
-
-func (c SetChecks) apply(e *Editor) (Step, error) {
-	s, err := e.service(c.Key)
-	if err != nil {
-		return Step{}, err
-	}
-	id := ServerID{c.Server.Addr.Unmap(), c.Server.Port}
-	d := s.Server(id)
-	if d == nil {
-		return Step{}, ErrNoServer
-	}
-	was := d.Checks
-	d.Checks = slices.Clone(c.Checks)
-	return Step{Change: SetChecks{c.Key.canonical(), id, c.Checks, was}, undo: func() { s.Server(id).Checks = was }}, nil
 }
 
 func (c DelServer) apply(e *Editor) (Step, error) {

@@ -175,16 +175,6 @@ func (m *merger) service(base, running, file *Service) Service {
 	return out
 }
 
-// health merges that of a service; nil is none.
-func (m *merger) health(was, is, next *Health, k ServiceKey) *Health {
-	if m.takes(was.Equal(next), was.Equal(is), is.Equal(next), func() (string, said) {
-		return "the health of service " + k.String(), said{"says otherwise", "set it", "the command's"}
-	}) {
-		return next
-	}
-	return is
-}
-
 // server merges one; nil is none. ok is false if there is none in the end.
 func (m *merger) server(was, is, next *Server, k ServiceKey) (d Server, ok bool) {
 	both := is != nil && next != nil
@@ -219,16 +209,6 @@ func (m *merger) server(was, is, next *Server, k ServiceKey) (d Server, ok bool)
 		d.Checks = m.checks(old, is.Checks, next.Checks, fmt.Sprintf("server %v of %v", is, k))
 	}
 	return d, true
-}
-
-// checks merges those of a server.
-func (m *merger) checks(was, is, next []HealthCheck, server string) []HealthCheck {
-	if m.takes(slices.Equal(was, next), slices.Equal(was, is), slices.Equal(is, next), func() (string, said) {
-		return "the checks of " + server, said{"says otherwise", "set them", "the command's"}
-	}) {
-		return next
-	}
-	return is
 }
 
 // differing says the keys whose value is another than in other pairs of one kind of thing,

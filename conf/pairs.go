@@ -77,13 +77,17 @@ func quote(s string) string {
 	return b.String() + `"`
 }
 
-// durationText writes whole seconds in the greatest unit that holds them: "6m", "90s".
+// durationText writes whole milliseconds in the greatest unit that holds them: "6m",
+// "90s", "1500ms".
 func durationText(d time.Duration) string {
 	switch {
 	case d%time.Hour == 0 && d != 0:
 		return strconv.FormatInt(int64(d/time.Hour), 10) + "h"
 	case d%time.Minute == 0 && d != 0:
 		return strconv.FormatInt(int64(d/time.Minute), 10) + "m"
+	}
+	if d%time.Second != 0 {
+		return strconv.FormatInt(int64(d/time.Millisecond), 10) + "ms"
 	}
 	return strconv.FormatInt(int64(d/time.Second), 10) + "s"
 }
