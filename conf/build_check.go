@@ -63,7 +63,7 @@ func (p *problems) serverChecks(raw, service []rawCheck, defaults openTable) (ch
 
 // check reads one check over the one it starts from, if any, and over the defaults.
 func (p *problems) check(raw *rawCheck, base, defaults openTable) (c HealthCheck) {
-	p.toldIn("check", raw.At)
+	p.toldIn("check", raw.At, policyKeys)
 	keys := p.overCheck(raw.Keys, p.overCheck(base, defaults))
 	get := func(key string) value { return keys.get(raw.At, key) }
 	c.Probe.Type = p.probeType(get("type"))
@@ -93,12 +93,17 @@ func (p *problems) overCheck(t, base openTable) openTable {
 
 func (p *problems) probeType(v value) ProbeType {
 	word := p.text(v, "")
-	switch other := spokenTypes[word]; {
+	lower := strings.ToLower(word)
+	other := spokenTypes[lower]
+	if lower != word && slices.Contains(probeTypes, ProbeType(lower)) {
+		other = ProbeType(lower)
+	}
+	switch {
 	case !v.written:
 		p.add(v.path, "is missing; %s", oneOf(words(probeTypes)))
 	case p.seen[v.path]:
 	case other != "":
-		p.add(v.path, "%q is another tool's word; did you mean %q?", word, other)
+		p.add(v.path, "%q is not a type of check; did you mean %q?", word, other)
 	case !slices.Contains(probeTypes, ProbeType(word)):
 		p.add(v.path, "%q is not a type of check; %s", word, oneOf(words(probeTypes)))
 	default:

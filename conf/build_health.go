@@ -58,7 +58,7 @@ func (p *problems) health(raw *rawService, s *Service, file *rawConfig) *Health 
 		return nil
 	}
 	path := join(raw.At, "health")
-	p.toldIn("health", path)
+	p.toldIn("health", path, healthDefaultKeys)
 	own := p.open(raw.Health)
 	p.known(own, healthKeys)
 	keys := p.over(own, file.Health)
@@ -124,6 +124,9 @@ func (p *problems) notify(keys openTable, path string) (n Notify) {
 	n.MailEvery = p.duration(every, DefaultMailEvery)
 	if n.Mail != nil {
 		return n
+	}
+	if server.written {
+		p.checkMailServer(server.path, n.MailServer)
 	}
 	n.MailFrom, n.MailServer, n.MailEvery = "", "", 0
 	for _, v := range []value{from, server, every} {

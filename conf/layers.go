@@ -84,10 +84,12 @@ func isTable(v any) bool {
 	return false
 }
 
-// toldIn settles below path what was wrong already in the table of defaults.
-func (p *problems) toldIn(defaults, path string) {
+// toldIn settles below path what was wrong already in the table of defaults, which has
+// these keys.
+func (p *problems) toldIn(defaults, path string, keys []string) {
 	for seen := range maps.Clone(p.seen) {
-		if key, below := strings.CutPrefix(seen, defaults+"."); below {
+		key, below := strings.CutPrefix(seen, defaults+".")
+		if first, _, _ := strings.Cut(key, "."); below && slices.Contains(keys, first) {
 			p.settle(path + "." + key)
 		}
 	}

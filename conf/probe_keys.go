@@ -14,10 +14,10 @@ var probeTypes = []ProbeType{
 }
 
 // spokenTypes are other tools' words for them: keepalived's checkers, ldirectord's
-// checktypes and services, and what people say.
+// checktypes and services, and what people say, in lower case.
 var spokenTypes = map[string]ProbeType{
-	"TCP_CHECK": ProbeTCP, "HTTP_GET": ProbeHTTP, "SSL_GET": ProbeHTTPS, "SMTP_CHECK": ProbeSMTP, "DNS_CHECK": ProbeDNS,
-	"MISC_CHECK": ProbeScript, "UDP_CHECK": ProbeUDP, "PING_CHECK": ProbePing, "FILE_CHECK": ProbeFile, "misc": ProbeScript,
+	"tcp_check": ProbeTCP, "http_get": ProbeHTTP, "ssl_get": ProbeHTTPS, "smtp_check": ProbeSMTP, "dns_check": ProbeDNS,
+	"misc_check": ProbeScript, "udp_check": ProbeUDP, "ping_check": ProbePing, "file_check": ProbeFile, "misc": ProbeScript,
 	"connect": ProbeTCP, "simpletcp": ProbeTCP, "on": ProbeNone, "submission": ProbeSMTP, "imaps": ProbeIMAP, "pops": ProbePOP,
 	"ldaps": ProbeLDAP, "pop3": ProbePOP, "icmp": ProbePing, "ssl": ProbeHTTPS, "postgres": ProbePgSQL, "postgresql": ProbePgSQL,
 	"mariadb": ProbeMySQL, "php-fpm": ProbeFastCGI,

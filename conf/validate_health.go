@@ -46,7 +46,7 @@ func (p *problems) checkMember(path string, s *Service, d *Server) {
 	for i := range checks {
 		probe := &checks[i].Probe
 		if probe.Via == ViaService && d.Forward == Local {
-			p.add(join(path, "forward"), "local servers cannot be asked by way of the service, as check %q does; give this server a check with via = \"server\"", checks[i].label())
+			p.add(path, "is on the director's own host (forward = \"local\") and cannot be asked by way of the service, as check %q does; give it a check with via = \"server\"", checks[i].label())
 		}
 		asked := probe.Type != "" && !slices.Contains(portless, probe.Type) && probe.Via == ViaServer
 		if asked && d.Addr.IsValid() && (s.Key != ServiceKey{}) && probe.Port == 0 && d.Port == 0 && s.Key.Port == 0 && probe.StandardPort() == 0 {
