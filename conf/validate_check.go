@@ -116,7 +116,7 @@ func (p *problems) checkProbe(path string, probe *Probe) {
 	}
 	for i := range probeKeys {
 		if k := &probeKeys[i]; !used[k.at(probe)] {
-			foreign(k.name, *k.at(probe) != "")
+			used[k.at(probe)] = foreign(k.name, *k.at(probe) != "") // a field has one name in words
 		}
 	}
 	p.checkNeeds(path, probe)
