@@ -18,6 +18,9 @@ func TestHealthExample(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if text := string(c.TOML()); strings.Contains(text, "{}") {
+		t.Errorf("writes what is a default:\n%s", text)
+	}
 	page := HealthCheck{
 		Probe: Probe{Type: ProbeHTTP, Via: ViaService, Timeout: 4 * time.Second, Path: "/health", Method: "GET",
 			Status: "200,300-399", Digest: "0123456789abcdef0123456789abcdef"},

@@ -35,13 +35,8 @@ func (p *Probe) pairs(ps *pairs) {
 		}
 	}
 	ps.flag("dynamic", p.Dynamic, false)
-	t := p.TLS.pairs()
-	if p.Type == ProbeHTTPS {
-		text := t.inline()
-		ps.add("tls", text, text == "{}")
-	} else {
-		ps.add("tls", t.inline(), p.TLS == TLS{})
-	}
+	tls := p.TLS.pairs().inline()
+	ps.add("tls", tls, p.TLS == TLS{} || p.Type == ProbeHTTPS && tls == "{}")
 }
 
 func (t *TLS) pairs() (ps pairs) {
