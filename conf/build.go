@@ -30,8 +30,9 @@ func (p *problems) build(raw *rawConfig) *Config {
 	for i := range raw.Mark {
 		cfg.Marks = append(cfg.Marks, p.mark(&raw.Mark[i]))
 	}
+	p.healthDefaults(raw)
 	for i := range raw.Service {
-		cfg.Services = append(cfg.Services, p.service(&raw.Service[i]))
+		cfg.Services = append(cfg.Services, p.service(&raw.Service[i], raw))
 	}
 	return cfg
 }

@@ -6,7 +6,7 @@ import (
 	"slices"
 )
 
-func (p *problems) service(raw *rawService) Service {
+func (p *problems) service(raw *rawService, file *rawConfig) Service {
 	s := Service{
 		Name:      p.text(raw.Name, ""),
 		Key:       p.serviceKey(raw),
@@ -16,9 +16,6 @@ func (p *problems) service(raw *rawService) Service {
 	s.SchedFlags = p.schedulerFlags(raw, s.Scheduler)
 	if raw.Persistence != nil {
 		s.Persistence = p.persistence(raw.Persistence, s.Key)
-	}
-	if raw.Check.written {
-		p.add(raw.Check.path, "health checks are not part of this version; remove the table, and let weights be set by ipvsadm or the API")
 	}
 	method := noMethod
 	if raw.Forward.written {
@@ -34,6 +31,7 @@ func (p *problems) service(raw *rawService) Service {
 		}
 		s.Servers = append(s.Servers, p.server(r, s.Key, own))
 	}
+	s.Health = p.health(raw, &s, file)
 	return s
 }
 

@@ -22,7 +22,8 @@ type Change interface {
 type AddService struct{ Service Service }
 
 // EditService replaces the definition of the service of that key (ipvsadm -E) and
-// leaves its servers alone: Service.Servers means nothing here.
+// leaves its servers and its health alone, which that command does not know:
+// Service.Servers and Service.Health mean nothing here.
 type EditService struct {
 	Service Service
 	Was     *Service // the definition replaced, for String; nil when it is not at hand
@@ -40,7 +41,8 @@ type AddServer struct {
 	Server Server
 }
 
-// EditServer replaces a server of the same address and port, in its place: ipvsadm -e.
+// EditServer replaces a server of the same address and port, in its place (ipvsadm -e),
+// and leaves its own checks alone: Server.Checks means nothing here.
 type EditServer struct {
 	Key    ServiceKey
 	Server Server
@@ -215,7 +217,9 @@ func edits(was, is pairs) string {
 // plain is a value without quotes; an empty one is "none".
 func plain(p pair) string {
 	switch v := strings.Trim(p.value, `"`); {
-	case v == "" || v == "[]" || p.key == "persistence" && p.def || p.key == "tunnel" && p.def:
+	case !p.def && (p.key == "password" || p.key == "secret"):
+		return "(hidden)" // these words go into logs
+	case v == "" || v == "[]" || p.key == "persistence" && p.def || p.def && v == "{}":
 		return "none"
 	default:
 		return v

@@ -45,7 +45,7 @@ func (c *Config) Clone() *Config {
 	d.Marks = cloneMarks(c.Marks)
 	d.Services = slices.Clone(c.Services)
 	for i := range d.Services {
-		d.Services[i].Servers = slices.Clone(d.Services[i].Servers)
+		d.Services[i] = d.Services[i].Clone()
 	}
 	return &d
 }
@@ -71,11 +71,19 @@ func cloneMarks(marks []Mark) []Mark {
 // canonical drops what has no meaning, so that services that mean the same are equal.
 func (s *Service) canonical() {
 	s.canonicalDefinition()
+	s.Health.canonical()
 	if len(s.Servers) == 0 {
 		s.Servers = nil
 	}
 	for i := range s.Servers {
 		s.Servers[i].canonical()
+	}
+}
+
+// canonical drops what has no meaning in a sorry server.
+func (h *Health) canonical() {
+	if h != nil && h.Sorry != nil {
+		h.Sorry.canonical()
 	}
 }
 

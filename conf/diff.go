@@ -69,9 +69,7 @@ func diffServices(old, new []Service) (changes []Change) {
 	}
 	var added []Change
 	for i := range new {
-		s := new[i]
-		s.Servers = slices.Clone(s.Servers)
-		s.canonical()
+		s := canonicalOf(new[i])
 		if o := was[s.Key]; o != nil {
 			changes = append(changes, diffService(*o, s)...)
 		} else {
@@ -96,17 +94,21 @@ func diffService(was, is Service) (changes []Change) {
 		d.canonical()
 		old[d.ID()] = d
 	}
-	var raised, added []Change
+	var raised, added, checks []Change
 	kept := make(map[ServerID]bool, len(is.Servers))
 	for _, d := range is.Servers {
 		o, both := old[d.ID()]
 		kept[d.ID()] = true
+		if both && !slices.Equal(o.Checks, d.Checks) {
+			checks = append(checks, SetChecks{is.Key, d.ID(), d.Checks, o.Checks})
+		}
 		switch {
 		case !both:
 			added = append(added, AddServer{is.Key, d})
+		case sameServer(&o, &d):
 		case o.Weight < d.Weight:
 			raised = append(raised, EditServer{is.Key, d, &o})
-		case o != d:
+		default:
 			changes = append(changes, EditServer{is.Key, d, &o})
 		}
 	}
@@ -119,15 +121,23 @@ func diffService(was, is Service) (changes []Change) {
 	was.canonicalDefinition()
 	was.Servers, is.Servers = nil, nil
 	var edit []Change
+	was.Health = was.Health.Clone()
+	was.Health.canonical()
+	var health []Change
+	if !was.Health.Equal(is.Health) {
+		health = append(health, SetHealth{is.Key, is.Health, was.Health})
+	}
+	was.Health, is.Health = nil, nil
 	if !sameDefinition(&was, &is) {
 		edit = append(edit, EditService{is, &was})
 	}
 	// Each change counts at once: what takes load comes before what gives it up, so that
 	// clients never find a service without servers.
-	return slices.Concat(edit, raised, added, changes, gone)
+	return slices.Concat(edit, health, checks, raised, added, changes, gone)
 }
 
-// sameDefinition compares two canonical services without their servers.
+// sameDefinition compares two canonical services without their servers and
+// health.
 func sameDefinition(a, b *Service) bool {
 	return a.Name == b.Name && a.Scheduler == b.Scheduler && a.SchedFlags == b.SchedFlags &&
 		a.OnePacket == b.OnePacket && a.Persistence == b.Persistence

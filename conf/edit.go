@@ -72,9 +72,7 @@ func (e *Editor) Snapshot() *Config {
 	}
 	for _, s := range e.services {
 		if s != nil {
-			c := *s
-			c.Servers = slices.Clone(s.Servers)
-			cfg.Services = append(cfg.Services, c)
+			cfg.Services = append(cfg.Services, s.Clone())
 		}
 	}
 	return cfg
@@ -159,8 +157,7 @@ func invalid(check func(*problems)) error {
 }
 
 func (c AddService) apply(e *Editor) (Step, error) {
-	s := c.Service
-	s.Servers = slices.Clone(s.Servers)
+	s := c.Service.Clone()
 	s.canonical()
 	if _, twice := e.index[s.Key]; twice {
 		return Step{}, ErrExists
@@ -184,17 +181,17 @@ func (c EditService) apply(e *Editor) (Step, error) {
 		return Step{}, err
 	}
 	s := c.Service
-	s.Servers = nil
+	s.Servers, s.Health = nil, nil
 	s.canonical()
 	if err := invalid(func(p *problems) { p.checkService("", &s, e.owners) }); err != nil {
 		return Step{}, err
 	}
 	was := *old
-	was.Servers = nil
+	was.Servers, was.Health = nil, nil
 	define := func(to Service) {
 		e.name(old.Name, -1)
 		e.name(to.Name, 1)
-		to.Servers = old.Servers
+		to.Servers, to.Health = old.Servers, old.Health
 		*old = to
 	}
 	define(s)
@@ -249,7 +246,7 @@ func (e *Editor) server(k ServiceKey, d *Server) (s *Service, place *Server, err
 }
 
 func (c AddServer) apply(e *Editor) (Step, error) {
-	d := c.Server
+	d := c.Server.Clone()
 	s, place, err := e.server(c.Key, &d)
 	if err != nil {
 		return Step{}, err
@@ -257,7 +254,10 @@ func (c AddServer) apply(e *Editor) (Step, error) {
 	if place != nil {
 		return Step{}, ErrExists
 	}
-	if err := invalid(func(p *problems) { p.checkServer("", &d, s.Key) }); err != nil {
+	if err := invalid(func(p *problems) {
+		p.checkServer("", &d, s.Key)
+		p.checkChecks("check", d.Checks, s.Key)
+	}); err != nil {
 		return Step{}, err
 	}
 	s.Servers = append(s.Servers, d)
@@ -273,10 +273,11 @@ func (c EditServer) apply(e *Editor) (Step, error) {
 	if place == nil {
 		return Step{}, ErrNoServer
 	}
+	was := *place
+	d.Checks = was.Checks
 	if err := invalid(func(p *problems) { p.checkServer("", &d, s.Key) }); err != nil {
 		return Step{}, err
 	}
-	was := *place
 	*place = d
 	return Step{Change: EditServer{c.Key.canonical(), d, &was}, Server: &was, undo: func() { *s.Server(d.ID()) = was }}, nil
 }

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net/netip"
 	"reflect"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 )
@@ -111,6 +113,131 @@ server = [{ address = "10.0.2.11:80" }]
 		}
 		if !reflect.DeepEqual(start, before) {
 			t.Fatalf("%s: the state it began with was changed", row.command)
+		}
+	}
+}
+
+// What ipvsadm's commands cannot say stays: they know neither health nor checks.
+func TestCommandsKeepHealth(t *testing.T) {
+	start := parse(t, `
+[[service]]
+name = "web"
+listen = "tcp/192.0.2.1:80"
+forward = "nat"
+check = { type = "http" }
+server = [{ address = "10.0.0.1" }, { address = "10.0.0.2", check = { path = "/own" } }]
+`)
+	s := start.Services[0]
+	if s.Servers[1].Checks[0].Probe.Path != "/own" || s.Servers[1].Checks[0].Probe.Type != ProbeHTTP || s.Servers[0].Checks != nil {
+		t.Fatalf("read %+v", s.Servers)
+	}
+	for _, c := range []Change{
+		EditService{Service: Service{Key: s.Key, Scheduler: "rr"}},
+		EditServer{Key: s.Key, Server: Server{Addr: addr("10.0.0.2"), Port: 80, Weight: 0}},
+		AddServer{s.Key, Server{Addr: addr("10.0.0.3"), Port: 80, Weight: 1}},
+		DelServer{s.Key, s.Servers[0].ID()},
+	} {
+		e := NewEditor(start)
+		e.Begin()
+		if err := e.Do(c); err != nil {
+			t.Fatal(err)
+		}
+		if err := e.Settled(0); err != nil {
+			t.Fatal(err)
+		}
+		after := e.Snapshot().Services[0]
+		if !after.Health.Equal(s.Health) || !slices.Equal(after.Server(s.Servers[1].ID()).Checks, s.Servers[1].Checks) {
+			t.Errorf("after %v: %+v", c, after)
+		}
+		e.Undo(0)
+		if back := e.Snapshot(); !back.Services[0].Equal(&s) {
+			t.Errorf("%v undone: %+v", c, back.Services[0])
+		}
+	}
+}
+
+// Rules between servers and the health of their service wait for the end of a script: a
+// server and the sorry server can change places in it.
+func TestHealthSettles(t *testing.T) {
+	start := parse(t, `
+[[service]]
+listen = "tcp/192.0.2.1:80"
+forward = "nat"
+check = { type = "http" }
+health = { sorry_server = { address = "10.0.0.9" } }
+server = [{ address = "10.0.0.1" }]
+[[service]]
+fwmark = 3
+forward = "dr"
+server = [{ address = "10.0.0.1" }]
+`)
+	web, mark := start.Services[0].Key, start.Services[1].Key
+	sorry := start.Services[0].Health.Clone()
+	sorry.Sorry.Addr = addr("10.0.0.1")
+	nine := Server{Addr: addr("10.0.0.9"), Port: 80, Weight: 1}
+	checks := start.Services[0].Health.Checks
+	connect := &Health{Checks: slices.Clone(checks), Quorum: 1}
+	connect.Checks[0].Probe = Probe{Type: ProbeTCP, Timeout: time.Second}
+	remote := connect.Clone()
+	remote.Checks[0].Probe.Via = ViaService
+	for _, row := range []struct {
+		changes   []Change
+		do, after string // words of the refusal of the last step, and of the end
+	}{
+		{[]Change{AddServer{web, nine}}, "", "address: 10.0.0.9:80 is the sorry server of this service"},
+		{[]Change{SetHealth{Key: web, Health: sorry}}, "", "is the sorry server of this service"},
+		{[]Change{SetHealth{Key: web, Health: sorry}, AddServer{web, nine}, DelServer{web, ServerID{addr("10.0.0.1"), 80}}}, "", ""},
+		{[]Change{SetHealth{Key: web}}, "", ""},
+		{[]Change{SetChecks{Key: mark, Server: ServerID{Addr: addr("10.0.0.1")}, Checks: checks}}, "", "stands in a service without health"},
+		{[]Change{SetHealth{Key: mark, Health: connect}}, "", `has no port, and neither has the service nor its check "tcp"`},
+		{[]Change{SetHealth{Key: mark, Health: remote}}, "a fwmark service has none", ""},
+		{[]Change{SetHealth{Key: web, Health: remote}, EditServer{Key: web, Server: Server{Addr: addr("10.0.0.1"), Port: 80, Weight: 1, Forward: Local}}}, "", "cannot be asked by way of the service"},
+		{[]Change{SetHealth{Key: web, Health: &Health{}}}, "health.quorum: is 0", ""},
+		{[]Change{SetChecks{Key: web, Server: ServerID{addr("10.0.0.1"), 80}, Checks: []HealthCheck{{}}}}, "check[0].type", ""},
+		{[]Change{SetChecks{Key: web, Server: nine.ID()}}, "no such server", ""},
+		{[]Change{SetHealth{Key: ServiceKey{Fwmark: 9}}}, "no such service", ""},
+	} {
+		e := NewEditor(start)
+		e.Begin()
+		var err error
+		for _, c := range row.changes {
+			err = e.Do(c)
+		}
+		settled := e.Settled(0)
+		for _, r := range []struct {
+			err  error
+			want string
+		}{{err, row.do}, {settled, row.after}} {
+			if (r.err == nil) != (r.want == "") || r.err != nil && !strings.Contains(r.err.Error(), r.want) {
+				t.Errorf("%v: %v, want %q", row.changes, r.err, r.want)
+			}
+		}
+	}
+}
+
+// Changes of health are told by what is different, and no password is.
+func TestHealthInWords(t *testing.T) {
+	of := func(text string) Service {
+		return parse(t, "[[service]]\nlisten = \"tcp/192.0.2.1:80\"\nforward = \"nat\"\n"+text).Services[0]
+	}
+	plain := of("server = [{ address = \"10.0.0.1\" }]")
+	a := of("server = [{ address = \"10.0.0.1\" }]\ncheck = { type = \"redis\", password = \"geheim\" }")
+	b := of("server = [{ address = \"10.0.0.1\", check = { type = \"ping\" } }]\nhealth = { quorum = 2, flap = { changes = 3 } }\ncheck = [{ type = \"redis\", password = \"anders\", fall = 5 }, { type = \"tcp\" }]")
+	for _, row := range []struct {
+		was, is Service
+		want    string
+	}{
+		{plain, a, "set health of tcp/192.0.2.1:80: checked by redis"},
+		{a, plain, "set health of tcp/192.0.2.1:80: none"},
+		{a, b, `set health of tcp/192.0.2.1:80: quorum 1 -> 2, flap none -> { changes = 3 }, edit check "redis" (password (hidden) -> (hidden), fall 3 -> 5), add check "tcp"
+set checks of server 10.0.0.1:80 of tcp/192.0.2.1:80: add check "ping"`},
+	} {
+		var said []string
+		for _, c := range diffService(row.was, row.is) {
+			said = append(said, c.String())
+		}
+		if got := strings.Join(said, "\n"); got != row.want {
+			t.Errorf("got %s\nwant %s", got, row.want)
 		}
 	}
 }

@@ -126,11 +126,7 @@ func (p *problems) errors(cfg *Config, file string, lines lineIndex) Errors {
 	names := labels(cfg)
 	var es Errors
 	for _, m := range p.found {
-		if _, written := lines[m.path]; !written && strings.HasSuffix(m.path, "[0]") {
-			if list := parent(m.path); lines[list] > 0 {
-				m.path = list // a value alone, read as a list of one
-			}
-		}
+		m.path = lines.alone(m.path)
 		es = append(es, Error{File: file, Line: lines.of(m.path), Key: label(m.path, names), Msg: m.msg, Err: m.kind})
 	}
 	es.sort()

@@ -44,6 +44,9 @@ func (p *problems) fillField(dst reflect.Value, path string, v any) {
 			dst.Set(reflect.ValueOf(open))
 		}
 		return
+	case []rawCheck:
+		dst.Set(reflect.ValueOf(p.checks(path, v)))
+		return
 	}
 	switch dst.Kind() {
 	case reflect.Pointer:
@@ -117,7 +120,7 @@ func kindOf(v any) string {
 		return fmt.Sprintf("the number %v", v)
 	case bool:
 		return fmt.Sprintf("%v", v)
-	case map[string]any:
+	case map[string]any, openTable:
 		return "a table"
 	case []map[string]any, []any:
 		return "a list"

@@ -33,6 +33,8 @@ func FuzzParse(f *testing.F) {
 		"x = \"\"\"\"\"\"\"\"\ny = ''''''",             // quotes beside quotes
 		"[[service]]\nlisten = \"tcp/[fe80::1%eth0]:80\"",
 		"\xef\xbb\xbf[sysctl]\r\npmtu_disc = 1\r\n", // byte order mark, CRLF
+		"[check]\nwindow = \"1 of 1\"\n[[service]]\nfwmark = 1\n[[service.check]]\ntype = \"udp\"\nport = 1\nsend = '\\xff\\\\'\n[[service.check]]\ntype = \"https\"\nfall = 1\ntls.verify = true",
+		"[health.notify]\nmail = [\"a@b\"]\n[[service]]\nfwmark = 1\nhealth.sorry_server = { address = \"::1\", forward = \"tun\" }\nserver = [{ address = \"10.0.0.1\", forward = \"dr\", check = [{ type = \"none\" }, { name = {} }] }]",
 		"[conntrack]\ntimeouts = {tcp = 9223372036854775807, udp = \"2562047h\"}",
 	} {
 		f.Add([]byte(seed))

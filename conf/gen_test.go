@@ -199,6 +199,7 @@ func genService(t *rapid.T) Service {
 			s.Servers = append(s.Servers, d)
 		}
 	}
+	genHealth(t, &s)
 	return s
 }
 

@@ -3,6 +3,7 @@ package conf
 import (
 	"bytes"
 	"strconv"
+	"strings"
 )
 
 // lineIndex gives the line, from 1, at which a key, table or array element begins.
@@ -18,6 +19,21 @@ func (l lineIndex) of(path string) int {
 		}
 	}
 	return 0
+}
+
+// alone is the path as the file has it: what may be a list and is written as one value has
+// no index there.
+func (l lineIndex) alone(path string) string {
+	for from := 0; ; {
+		i := strings.Index(path[from:], "[0]")
+		if i < 0 {
+			return path
+		}
+		i += from
+		if from = i + len("[0]"); l[path[:from]] == 0 && l[path[:i]] != 0 {
+			path, from = path[:i]+path[from:], i
+		}
+	}
 }
 
 // maxDepth is how deep tables and lists may lie in each other; our language needs six.

@@ -204,7 +204,7 @@ func TestRawFieldsCanBeFilled(t *testing.T) {
 			case f.Name == "At" && f.Type.Kind() == reflect.String && f.Tag == "":
 			case f.Tag.Get("toml") == "":
 				t.Errorf("%v.%s has no key", typ, f.Name)
-			case f.Type == reflect.TypeFor[value]() || f.Type == reflect.TypeFor[openTable]():
+			case f.Type == reflect.TypeFor[value]() || f.Type == reflect.TypeFor[openTable](), f.Type == reflect.TypeFor[[]rawCheck]():
 			case f.Type.Kind() == reflect.Struct:
 				walk(f.Type)
 			case (f.Type.Kind() == reflect.Slice || f.Type.Kind() == reflect.Pointer) && f.Type.Elem().Kind() == reflect.Struct:

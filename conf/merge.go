@@ -138,7 +138,7 @@ func (m *merger) services(base, running, file *Config) (out []Service) {
 }
 
 func canonicalOf(s Service) Service {
-	s.Servers = slices.Clone(s.Servers)
+	s = s.Clone()
 	s.canonical()
 	return s
 }
@@ -157,6 +157,7 @@ func (m *merger) service(base, running, file *Service) Service {
 	}) {
 		out = next
 	}
+	out.Health = m.health(was.Health, is.Health, next.Health, is.Key)
 	out.Servers = nil
 	for _, d := range is.Servers {
 		if kept, ok := m.server(was.Server(d.ID()), &d, next.Server(d.ID()), is.Key); ok {
@@ -176,7 +177,11 @@ func (m *merger) service(base, running, file *Service) Service {
 
 // server merges one; nil is none. ok is false if there is none in the end.
 func (m *merger) server(was, is, next *Server, k ServiceKey) (d Server, ok bool) {
-	same := func(a, b *Server) bool { return a == nil && b == nil || a != nil && b != nil && *a == *b }
+	both := is != nil && next != nil
+	same := (*Server).Equal
+	if both {
+		same = sameServer // their checks are judged by themselves
+	}
 	tell := func() (string, said) {
 		switch {
 		case next == nil:
@@ -188,13 +193,22 @@ func (m *merger) server(was, is, next *Server, k ServiceKey) (d Server, ok bool)
 		}
 		return fmt.Sprintf("server %v of %v", is, k), values(next.pairs(k, noMethod), is.pairs(k, noMethod))
 	}
+	kept := is
 	if m.takes(same(was, next), same(was, is), same(is, next), tell) {
-		is = next
+		kept = next
 	}
-	if is == nil {
+	if kept == nil {
 		return d, false
 	}
-	return *is, true
+	d = *kept
+	if both {
+		var old []HealthCheck
+		if was != nil {
+			old = was.Checks
+		}
+		d.Checks = m.checks(old, is.Checks, next.Checks, fmt.Sprintf("server %v of %v", is, k))
+	}
+	return d, true
 }
 
 // differing says the keys whose value is another than in other pairs of one kind of thing,

@@ -28,6 +28,9 @@ func TestMergeNamesConflicts(t *testing.T) {
 	k2 := ServiceKey{Proto: 6, Addr: addr("192.0.2.2"), Port: 80}
 	nat := func(a string, w int) Server { return Server{Addr: addr(a), Port: 80, Weight: w} }
 	id := func(a string) ServerID { return ServerID{addr(a), 80} }
+	web := func(path string) *Health {
+		return parse(t, "[[service]]\nfwmark = 1\ncheck = { type = \"http\", path = \""+path+"\" }").Services[0].Health
+	}
 	for _, row := range []struct {
 		name           string
 		commands, file []Change
@@ -53,6 +56,16 @@ func TestMergeNamesConflicts(t *testing.T) {
 			conflict: "service tcp/192.0.2.1:80: the file says scheduler sh, a command said lc: kept lc"},
 		{name: "a scheduler and a server", commands: []Change{EditService{Service: Service{Key: k1, Scheduler: "lc"}}}, file: []Change{AddServer{k1, nat("10.0.0.9", 1)}},
 			leads: []Change{AddServer{k1, nat("10.0.0.9", 1)}}},
+		{name: "health and a server", commands: []Change{SetHealth{Key: k1, Health: web("/a")}}, file: []Change{EditServer{Key: k1, Server: nat("10.0.0.1", 5)}},
+			leads: []Change{EditServer{Key: k1, Server: nat("10.0.0.1", 5)}}},
+		{name: "two paths", commands: []Change{SetHealth{Key: k1, Health: web("/a")}}, file: []Change{SetHealth{Key: k1, Health: web("/b")}},
+			conflict: `the health of service tcp/192.0.2.1:80: the file says "checked by http", a command said "checked by http": kept the command's`},
+		{name: "a weight and checks", commands: []Change{SetHealth{Key: k1, Health: web("/a")}, EditServer{Key: k1, Server: nat("10.0.0.1", 0)}},
+			file:  []Change{SetHealth{Key: k1, Health: web("/a")}, SetChecks{Key: k1, Server: id("10.0.0.1"), Checks: web("/c").Checks}},
+			leads: []Change{SetChecks{Key: k1, Server: id("10.0.0.1"), Checks: web("/c").Checks}}},
+		{name: "two checks of a server", commands: []Change{SetHealth{Key: k1, Health: web("/a")}, SetChecks{Key: k1, Server: id("10.0.0.1"), Checks: web("/b").Checks}},
+			file:     []Change{SetHealth{Key: k1, Health: web("/a")}, SetChecks{Key: k1, Server: id("10.0.0.1"), Checks: web("/c").Checks}},
+			conflict: `the checks of server 10.0.0.1:80 of tcp/192.0.2.1:80: the file says "add check \"http\"", a command said "add check \"http\"": kept the command's`},
 		{name: "a sysctl", commands: []Change{SetSysctl{Name: "drop_entry", Value: "1"}}, file: []Change{SetSysctl{Name: "drop_entry", Value: "2"}},
 			conflict: "sysctl drop_entry: the file says 2, a command said 1: kept 1"},
 		{name: "two sysctls", commands: []Change{SetSysctl{Name: "drop_entry", Value: "1"}}, file: []Change{SetSysctl{Name: "am_droprate", Value: "2"}},
@@ -118,7 +131,11 @@ func genChange(t *rapid.T, c *Config) Change {
 		s.Key = rapid.SampledFrom(c.Services).Draw(t, "service").Key
 	}
 	d := genServer(t, s.Key)
-	switch rapid.IntRange(0, 11).Draw(t, "kind") {
+	switch rapid.IntRange(0, 13).Draw(t, "kind") {
+	case 12:
+		return SetHealth{Key: s.Key, Health: s.Health}
+	case 13:
+		return SetChecks{Key: s.Key, Server: d.ID(), Checks: genChecks(t, &s)}
 	case 0, 1:
 		return AddService{s}
 	case 2:

@@ -246,6 +246,7 @@ type Service struct {
 	SchedFlags  uint8
 	OnePacket   bool // ipvsadm -o
 	Persistence Persistence
+	Health      *Health // nil: its servers are not checked
 	Servers     []Server
 }
 
@@ -262,4 +263,6 @@ type Server struct {
 	TunType  TunType
 	TunPort  uint16 // GUE
 	TunFlags uint8  // 0 nocsum, 1 csum, 2 remcsum (IP_VS_TUNNEL_ENCAP_FLAG_…)
+
+	Checks []HealthCheck // in place of the service's; nil: those
 }

@@ -77,8 +77,8 @@ func quote(s string) string {
 	return b.String() + `"`
 }
 
-// durationText writes whole seconds in the greatest unit that holds them, "6m", "90s",
-// and what is no whole second in microseconds: "50us".
+// durationText writes what is whole in the greatest unit that holds it: "6m", "90s",
+// "1500ms", "50us".
 func durationText(d time.Duration) string {
 	switch {
 	case d%time.Hour == 0 && d != 0:
@@ -90,7 +90,10 @@ func durationText(d time.Duration) string {
 		if d%time.Microsecond != 0 {
 			return strconv.FormatInt(int64(d), 10) + "ns"
 		}
-		return strconv.FormatInt(int64(d/time.Microsecond), 10) + "us"
+		if d%time.Millisecond != 0 {
+			return strconv.FormatInt(int64(d/time.Microsecond), 10) + "us"
+		}
+		return strconv.FormatInt(int64(d/time.Millisecond), 10) + "ms"
 	}
 	return strconv.FormatInt(int64(d/time.Second), 10) + "s"
 }

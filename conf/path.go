@@ -39,6 +39,11 @@ func labels(cfg *Config) map[string]string {
 			names[path] = strconv.Quote(name)
 		}
 	}
+	putChecks := func(path string, checks []HealthCheck) {
+		for i := range checks {
+			put(at(join(path, "check"), i), checks[i].label())
+		}
+	}
 	for i := range cfg.Ports {
 		put(at("port", i), cfg.Ports[i].Name)
 	}
@@ -49,6 +54,9 @@ func labels(cfg *Config) map[string]string {
 		} else if s.Key.Fwmark != 0 || s.Key.Addr.IsValid() {
 			put(path, s.Key.String())
 		}
+		if s.Health != nil {
+			putChecks(path, s.Health.Checks)
+		}
 		for j := range s.Servers {
 			d, path := &s.Servers[j], at(path+".server", j)
 			if d.Name != "" {
@@ -56,6 +64,7 @@ func labels(cfg *Config) map[string]string {
 			} else if d.Addr.IsValid() {
 				put(path, d.String())
 			}
+			putChecks(path, d.Checks)
 		}
 	}
 	return names

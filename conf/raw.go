@@ -24,6 +24,8 @@ type rawConfig struct {
 	Conntrack rawConntrack  `toml:"conntrack"`
 	Sysctl    openTable     `toml:"sysctl"`
 	Mark      []rawMark     `toml:"mark"`
+	Check     openTable     `toml:"check"`
+	Health    openTable     `toml:"health"`
 	Service   []rawService  `toml:"service"`
 }
 
@@ -104,7 +106,8 @@ type rawService struct {
 	Forward     value           `toml:"forward"`
 	Persistence *rawPersistence `toml:"persistence"`
 	Server      []rawServer     `toml:"server"`
-	Check       value           `toml:"check"`
+	Health      value           `toml:"health"`
+	Check       []rawCheck      `toml:"check"`
 }
 
 type rawPersistence struct {
@@ -123,6 +126,7 @@ type rawServer struct {
 	Upper   value      `toml:"upper"`
 	Lower   value      `toml:"lower"`
 	Tunnel  *rawTunnel `toml:"tunnel"`
+	Check   []rawCheck `toml:"check"`
 }
 
 type rawTunnel struct {

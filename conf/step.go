@@ -54,9 +54,19 @@ func (p *problems) settled(e *Editor, c Change) {
 			p.checkRoom("", s)
 		}
 	case AddServer:
-		p.settledServer(e, c.Key, c.Server.Name)
+		p.settledServer(e, c.Key, &c.Server)
 	case EditServer:
-		p.settledServer(e, c.Key, c.Server.Name)
+		p.settledServer(e, c.Key, &c.Server)
+	case SetHealth:
+		if s, err := e.service(c.Key); err == nil {
+			for i := range s.Servers {
+				p.checkMember(at("server", i), s, &s.Servers[i])
+			}
+		}
+	case SetChecks:
+		if s, err := e.service(c.Key); err == nil && s.Server(c.Server) != nil {
+			p.checkMember("", s, s.Server(c.Server))
+		}
 	case SetSysctl:
 		p.checkSysctl(&e.cfg.Sysctl)
 	case SetMarks:
@@ -79,12 +89,14 @@ func (p *problems) uniqueName(e *Editor, name string) {
 }
 
 // settledServer judges a service after one of its servers came or changed its name.
-func (p *problems) settledServer(e *Editor, k ServiceKey, name string) {
+func (p *problems) settledServer(e *Editor, k ServiceKey, d *Server) {
 	s, err := e.service(k)
 	if err != nil {
 		return // deleted by a later step
 	}
 	p.checkRoom("", s)
+	p.checkMember("", s, d)
+	name := d.Name
 	if name == "" {
 		return
 	}

@@ -65,14 +65,16 @@ func (w *tomlWriter) body(header, indent string, ps pairs) {
 // their own.
 func (w *tomlWriter) service(s Service) {
 	s.canonicalDefinition()
-	ps, forward := s.pairs(), NAT
+	ps, forward := s.pairs(), noMethod
 	if len(s.Servers) > 0 {
 		forward = s.Servers[0].Forward
 		ps.add("forward", quote(forward.String()), false)
 	}
 	w.entry("[[service]]", ps)
+	w.health(&s, forward)
 	for _, d := range s.Servers {
 		d.canonical()
 		w.body("[[service.server]]", "  ", d.pairs(s.Key, forward))
+		w.checks("service.server.check", "    ", d.Checks)
 	}
 }

@@ -60,6 +60,7 @@ func (p *problems) checkService(path string, s *Service, owners map[netip.Addr]s
 	for i := range s.Servers {
 		d, path := &s.Servers[i], at(join(path, "server"), i)
 		p.checkServer(path, d, s.Key)
+		p.checkChecks(join(path, "check"), d.Checks, s.Key)
 		if first, twice := servers[d.ID()]; twice && d.Addr.IsValid() {
 			p.add(join(path, "address"), "%v is already %s of this service; write each server once", d, at("server", first))
 		} else {
@@ -70,6 +71,10 @@ func (p *problems) checkService(path string, s *Service, owners map[netip.Addr]s
 		} else {
 			names[d.Name] = i
 		}
+	}
+	p.checkHealth(path, s.Health, s.Key)
+	for i := range s.Servers {
+		p.checkMember(at(join(path, "server"), i), s, &s.Servers[i])
 	}
 }
 

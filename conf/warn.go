@@ -60,6 +60,7 @@ func (p *problems) warnService(path string, s *Service, cfg *Config) {
 	} else if t.Engine != "" && s.Key.Fwmark == 0 && serviceProtocols.word(s.Key.Proto) != "udp" {
 		p.add(join(join(path, "persistence"), "engine"), "%s reads UDP only, so every packet of this service is dropped", t.Engine)
 	}
+	p.warnHealth(path, s)
 	for i := range s.Servers {
 		d, path := &s.Servers[i], at(join(path, "server"), i)
 		switch {

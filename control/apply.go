@@ -90,7 +90,7 @@ func (d *Director) guardBefore(e *effect) error {
 func serviceOf(p *host.Piece) conf.Service {
 	s := conf.Service{Key: p.Key}
 	if p.OfServer {
-		s.Servers = []conf.Server{p.Server}
+		s.Servers = []conf.Server{{Addr: p.Server.Addr, Port: p.Server.Port, Forward: p.Forward}}
 	}
 	return s
 }

@@ -46,13 +46,13 @@ func effectOf(steps []conf.Step) (e effect) {
 			}
 			e.removed = true
 		case conf.AddServer:
-			e.came = append(e.came, pieceOf(c.Key, &c.Server))
+			e.came = append(e.came, host.PieceOf(c.Key, &c.Server))
 		case conf.EditServer:
-			if was, is := pieceOf(c.Key, s.Server), pieceOf(c.Key, &c.Server); was != is {
+			if was, is := host.PieceOf(c.Key, s.Server), host.PieceOf(c.Key, &c.Server); was != is {
 				e.came, e.gone = append(e.came, is), append(e.gone, was)
 			}
 		case conf.DelServer:
-			e.gone = append(e.gone, pieceOf(c.Key, s.Server))
+			e.gone = append(e.gone, host.PieceOf(c.Key, s.Server))
 			e.removed = true
 		case conf.SetSysctl:
 			e.sysctl = true
@@ -69,15 +69,10 @@ func effectOf(steps []conf.Step) (e effect) {
 	return e
 }
 
-// pieceOf is a server as the host's side of things sees it: weights mean nothing there.
-func pieceOf(k conf.ServiceKey, d *conf.Server) host.Piece {
-	return host.Piece{Key: k, Server: conf.Server{Addr: d.Addr, Port: d.Port, Forward: d.Forward}, OfServer: true}
-}
-
 func appendPieces(list []host.Piece, s *conf.Service) []host.Piece {
 	list = append(list, host.Piece{Key: s.Key})
 	for i := range s.Servers {
-		list = append(list, pieceOf(s.Key, &s.Servers[i]))
+		list = append(list, host.PieceOf(s.Key, &s.Servers[i]))
 	}
 	return list
 }
@@ -109,7 +104,7 @@ func (d *Director) letGo(gone []host.Piece) {
 	var held []host.Piece
 	for i := range gone {
 		p := &gone[i]
-		if !p.OfServer || !d.plane.Lingers(p.Key, conf.ServerID{Addr: p.Server.Addr, Port: p.Server.Port}) {
+		if !p.OfServer || !d.plane.Lingers(p.Key, p.Server) {
 			continue
 		}
 		for _, q := range []host.Piece{*p, {Key: p.Key}} {
@@ -169,11 +164,10 @@ func (d *Director) countLocal(pieces []host.Piece, by int) (changed bool) {
 	all := len(d.portNames(conf.AFPacket)) == 0
 	for i := range pieces {
 		p := &pieces[i]
-		srv := &p.Server
-		if !p.OfServer || srv.Forward != conf.NAT && srv.Forward != conf.Local || !all && !d.isLocal(srv.Addr) {
+		if !p.OfServer || p.Forward != conf.NAT && p.Forward != conf.Local || !all && !d.isLocal(p.Server.Addr) {
 			continue
 		}
-		l := host.Server{Addr: srv.Addr, Proto: p.Key.Proto, Port: srv.Port}
+		l := host.Server{Addr: p.Server.Addr, Proto: p.Key.Proto, Port: p.Server.Port}
 		if l.Port == 0 || l.Proto == 0 {
 			continue
 		}

@@ -196,7 +196,7 @@ func TestOmittedOptionsTakeTheirDefaults(t *testing.T) {
 	}
 	for _, op := range []string{"-a", "-e"} {
 		cmd := mustParse(t, op+" -u 10.0.0.1:53 -r 10.0.0.2", Env{})
-		if want := (conf.Server{Addr: netip.MustParseAddr("10.0.0.2"), Port: 53, Forward: conf.DR, Weight: 1}); cmd.Server != want {
+		if want := (conf.Server{Addr: netip.MustParseAddr("10.0.0.2"), Port: 53, Forward: conf.DR, Weight: 1}); !cmd.Server.Equal(&want) {
 			t.Errorf("%s: %+v", op, cmd.Server)
 		}
 	}

@@ -37,7 +37,7 @@ there is a mistake. --reference prints a file with every key explained.`,
 		if err != nil {
 			return err
 		}
-		for _, w := range warnings {
+		for _, w := range append(warnings, conf.MissingFiles(file, data, cfg)...) {
 			fmt.Fprintf(out, "warning: %v\n", w)
 		}
 		servers := 0

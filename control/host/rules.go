@@ -67,8 +67,8 @@ func (r *Rules) pieces() (out []Piece) {
 	for i := range r.Services {
 		s := &r.Services[i]
 		out = append(out, Piece{Key: s.Key})
-		for _, d := range s.Servers {
-			out = append(out, Piece{Key: s.Key, Server: d, OfServer: true})
+		for j := range s.Servers {
+			out = append(out, PieceOf(s.Key, &s.Servers[j]))
 		}
 	}
 	return out
@@ -87,7 +87,7 @@ const isakmp = 500 // RFC 7296 section 2
 
 // rewrites reports whether the server's answers come back through the director, to be
 // given another source address.
-func rewrites(s *conf.Server) bool { return s.Forward == conf.NAT || s.Forward == conf.FullNAT }
+func (p *Piece) rewrites() bool { return p.Forward == conf.NAT || p.Forward == conf.FullNAT }
 
 // balanced are the protocols a fwmark service spreads over its servers: those with an
 // ip_vs_protocol in the kernel. A NAT server's other traffic is not ours.

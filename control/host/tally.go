@@ -12,8 +12,14 @@ import (
 // and take away.
 type Piece struct {
 	Key      conf.ServiceKey
-	Server   conf.Server
+	Server   conf.ServerID
+	Forward  conf.Forward // of the server
 	OfServer bool
+}
+
+// PieceOf is a server of the service k. What else is said of it means nothing here.
+func PieceOf(k conf.ServiceKey, d *conf.Server) Piece {
+	return Piece{Key: k, Server: d.ID(), Forward: d.Forward, OfServer: true}
 }
 
 // tally counts how many pieces want each element of the guard's sets, so that one piece
@@ -70,7 +76,7 @@ func (t *tally) settle() {
 func (t *tally) paint(marks []conf.Mark, ports []string) {
 	was := t.marked
 	for p, n := range was {
-		t.server(&p.Key, p.Server, -n)
+		t.server(&p, -n)
 	}
 	t.marks, t.classes = marks, classes(marks, ports)
 	t.painted, t.kinds = map[setID]canvas{}, [2]map[uint32][]traffic{{}, {}}
@@ -90,7 +96,7 @@ func (t *tally) paint(marks []conf.Mark, ports []string) {
 		}
 	}
 	for p, n := range was {
-		t.server(&p.Key, p.Server, n)
+		t.server(&p, n)
 	}
 	t.touched.marks = true
 }
@@ -106,7 +112,7 @@ func (t *tally) count(p *Piece, by int) {
 		}
 		fallthrough
 	default:
-		t.server(&p.Key, p.Server, by)
+		t.server(p, by)
 	}
 }
 
@@ -150,30 +156,31 @@ func family(v6 bool) int {
 
 // server counts the answers of one server: for a service with an address those by its
 // protocol, for a fwmark service those by whatever protocols and ports lead to its mark.
-func (t *tally) server(k *conf.ServiceKey, srv conf.Server, by int) {
-	if !rewrites(&srv) {
+func (t *tally) server(p *Piece, by int) {
+	if !p.rewrites() {
 		return
 	}
+	k, srv := &p.Key, p.Server
 	if k.Fwmark != 0 {
 		for _, kind := range t.kinds[family(k.V6)][k.Fwmark] {
 			for _, p := range balanced {
 				if one := smallSpan(p, p); one.meets(&kind.proto) {
-					t.reply(&srv, p, kind.ports, by)
+					t.reply(srv, p, kind.ports, by)
 				}
 			}
 		}
 		return
 	}
-	t.reply(&srv, uint16(k.Proto), anyPort, by)
+	t.reply(srv, uint16(k.Proto), anyPort, by)
 	for _, p := range followers(k) {
 		srv.Port = 0
-		t.reply(&srv, p, anyPort, by)
+		t.reply(srv, p, anyPort, by)
 	}
 }
 
 // reply counts answers of one server by one protocol: an exact port by hash, ranges by
 // interval.
-func (t *tally) reply(srv *conf.Server, proto uint16, ports span, by int) {
+func (t *tally) reply(srv conf.ServerID, proto uint16, ports span, by int) {
 	v6 := srv.Addr.Unmap().Is6()
 	b := addrBox(srv.Addr)
 	b[ipProto] = smallSpan(proto, proto)

@@ -30,7 +30,8 @@ func randomPiece(rng *rand.Rand) Piece {
 		p.Key = conf.ServiceKey{Proto: packet.TCP, Addr: addr(vip), Port: []uint16{0, 80}[rng.Intn(2)]}
 	}
 	if p.OfServer = rng.Intn(4) > 0; p.OfServer {
-		p.Server = conf.Server{Addr: addr(rip), Port: []uint16{0, 80}[rng.Intn(2)], Forward: []conf.Forward{conf.NAT, conf.NAT, conf.DR}[rng.Intn(3)]}
+		p.Server = conf.ServerID{Addr: addr(rip), Port: []uint16{0, 80}[rng.Intn(2)]}
+		p.Forward = []conf.Forward{conf.NAT, conf.NAT, conf.DR}[rng.Intn(3)]
 	}
 	return p
 }
@@ -167,11 +168,11 @@ func BenchmarkGuardChange(b *testing.B) {
 				k := conf.ServiceKey{Proto: packet.TCP, Addr: netip.AddrFrom4([4]byte{203, 0, byte(i >> 8), byte(i)}), Port: 80}
 				all = append(all, Piece{Key: k})
 				for j := range 10 {
-					all = append(all, Piece{Key: k, Server: conf.Server{Addr: netip.AddrFrom4([4]byte{10, byte(j), byte(i >> 8), byte(i)}), Port: 80}, OfServer: true})
+					all = append(all, Piece{Key: k, Server: conf.ServerID{Addr: netip.AddrFrom4([4]byte{10, byte(j), byte(i >> 8), byte(i)}), Port: 80}, OfServer: true})
 				}
 			}
 			one := []Piece{{Key: conf.ServiceKey{Proto: packet.TCP, Addr: addr("198.51.100.1"), Port: 80}}}
-			one = append(one, Piece{Key: one[0].Key, Server: conf.Server{Addr: addr("10.200.0.1"), Port: 80}, OfServer: true})
+			one = append(one, Piece{Key: one[0].Key, Server: conf.ServerID{Addr: addr("10.200.0.1"), Port: 80}, OfServer: true})
 			in(b, ns, func() {
 				start := time.Now()
 				if err := g.Change(all, nil); err != nil {

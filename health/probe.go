@@ -1,0 +1,60 @@
+package health
+
+import (
+	"context"
+	"net/netip"
+	"time"
+
+	"github.com/dirigo-lb/dirigo/conf"
+)
+
+// Target is whom a Probe asks. It is comparable: equal Probes of equal Targets are one.
+type Target struct {
+	Addr    netip.Addr      // where the probe goes, after the probe's own address and the way are settled
+	Port    uint16          // 0 where the type has none
+	Service conf.ServiceKey // zero unless the probe goes by the service, or is told of it (external)
+	Server  conf.ServerID   // likewise
+}
+
+// A Prober asks one question of one target again and again. It is not used by two
+// goroutines at a time.
+type Prober interface {
+	// Probe asks once. It ends soon after ctx does, with every descriptor, process and
+	// goroutine of the attempt gone; ctx has the probe's timeout.
+	Probe(ctx context.Context) Result
+}
+
+// Result is one answer.
+type Result struct {
+	At        time.Time     // when the question was asked
+	Took      time.Duration // until the answer was complete, or given up
+	OK        bool
+	Why       Why    // of a bad answer; WhyNone of a good one
+	Text      string // the same for people: "connection refused", "status 503, want 200-299"
+	Warning   string // of a good answer: a certificate that ends soon
+	Weight    int    // weight the target asks for, if HasWeight
+	HasWeight bool
+}
+
+// Why is the kind of a bad answer: a metric's label and a test's expectation.
+type Why string
+
+// The kinds of bad answers.
+const (
+	WhyNone        Why = ""
+	WhyRefused     Why = "refused"     // TCP reset or ICMP port unreachable
+	WhyUnreachable Why = "unreachable" // no route, host unreachable, no neighbour
+	WhyTimeout     Why = "timeout"     // no whole answer in time
+	WhyClosed      Why = "closed"      // ended before the answer was complete
+	WhyResolve     Why = "resolve"     // a name that does not resolve
+	WhyTLS         Why = "tls"         // handshake or certificate
+	WhyExpired     Why = "expired"     // certificate expired, with Verify
+	WhyStatus      Why = "status"      // the protocol's own status says no
+	WhyContent     Why = "content"     // the answer is not the one expected
+	WhyProtocol    Why = "protocol"    // not the protocol at all
+	WhyTooLong     Why = "too_long"    // an answer without end
+	WhyLogin       Why = "login"       // user or password refused
+	WhyExit        Why = "exit"        // a script's exit status
+	WhyMissing     Why = "missing"     // a script or file is not there
+	WhyLocal       Why = "local"       // the director itself could not ask: no descriptors, no memory
+)
