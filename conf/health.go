@@ -15,26 +15,27 @@ type Probe struct {
 	Port    uint16     // 0: the server's, else the service's, else the type's standard port
 	Timeout time.Duration
 
-	Send     string // tcp, udp: bytes sent first (after C-style escapes)
-	Expect   string // tcp, udp: regular expression (RE2) over what comes back; "": connected is enough, or no refusal
-	Path     string // http, https: request target; grpc: service name; fastcgi: script; file: path of the file
-	Method   string // http, https: "GET" unless written
-	Host     string // http, https: Host header; "": the target. smtp: HELO name
-	Status   string // http, https: "200-299,301"; "": 200-299
-	Body     string // http, https: regular expression over the body, first 1 MiB
-	Digest   string // http, https: hex digest of the body; MD5 (32 digits, as genhash makes) or SHA-256 (64)
-	HTTP     string // http, https: "1.0", "1.1" or "2"; "": 1.1, with https what ALPN gives
-	TLS      TLS
-	Name     string // dns: the name asked for; "": the root. ldap: base DN. sip: address of record
-	Record   string // dns: type, as "A"; "": SOA, as keepalived
-	Answer   string // dns, ldap: regular expression that one answer must match; "": no error is enough
-	User     string // ftp, imap, pop, ldap, mysql, pgsql, redis, radius: login; "": only the greeting is asked for
-	Password string
-	Secret   string // radius: shared secret
-	Database string // mysql, pgsql
-	Query    string // mysql, pgsql: at least one row must come back; "": logging in is enough
-	Command  string // script, external: argv, separated by NUL bytes, not for a shell
-	Dynamic  bool   // script: exit status 2 to 255 sets the weight, as MISC_CHECK's misc_dynamic
+	Send      string // tcp, udp: bytes sent first (after C-style escapes)
+	Expect    string // tcp, udp: regular expression (RE2) over what comes back; "": connected is enough, or no refusal
+	Path      string // http, https: request target; grpc: service name; fastcgi: script; file: path of the file
+	Method    string // http, https: "GET" unless written
+	Host      string // http, https: Host header; "": the target. smtp: HELO name
+	Status    string // http, https, fastcgi: "200-299,301"; "": 200-299
+	Body      string // http, https, fastcgi: regular expression over the body, first 1 MiB
+	Digest    string // http, https: hex digest of the body; MD5 (32 digits, as genhash makes) or SHA-256 (64)
+	HTTP      string // http, https: "1.0", "1.1" or "2"; "": 1.1, with https what ALPN gives
+	TLS       TLS
+	Name      string // dns: the name asked for; "": the root. ldap: base DN. sip: address of record
+	Record    string // dns: type, as "A"; "": SOA, as keepalived
+	Transport string // dns, sip: "udp" or "tcp"; "": udp, and dns again by tcp if the answer does not fit
+	Answer    string // dns, ldap: regular expression that one answer must match; "": no error is enough
+	User      string // ftp, imap, pop, ldap, mysql, pgsql, redis, radius: login; "": only the greeting is asked for
+	Password  string
+	Secret    string // radius: shared secret
+	Database  string // mysql, pgsql
+	Query     string // mysql, pgsql: at least one row must come back; "": logging in is enough
+	Command   string // script, external: argv, separated by NUL bytes, not for a shell
+	Dynamic   bool   // script: exit status 2 to 255 sets the weight, as MISC_CHECK's misc_dynamic
 }
 
 // TLS says how a probe encrypts. Off but for https and types that say so.
