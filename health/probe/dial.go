@@ -139,15 +139,14 @@ func (c *conn) remember(err error) error {
 	return err
 }
 
-// cause is the connection's own trouble in place of what a library made of it.
+// cause is the connection's own trouble in place of what a library's parser made of it.
 func (c *conn) cause(ctx context.Context, err error) error {
-	if err == nil {
-		return nil
+	if _, known := errors.AsType[*failure](err); known || err == nil {
+		return err
 	}
-	if why, _ := reason(ctx, err); why == health.WhyProtocol {
-		if first := c.first.Load(); first != nil {
-			return *first
-		}
+	first := c.first.Load()
+	if why, _ := reason(ctx, err); why == health.WhyProtocol && first != nil {
+		return *first
 	}
 	return err
 }

@@ -79,9 +79,14 @@ func (a *httpProbe) ask(ctx context.Context, r *health.Result) error {
 	}
 	defer c.Close()
 	c.abort = true // the answer is read, or not wanted any more
+	return c.cause(ctx, a.over(ctx, c, r))
+}
+
+// over asks by the version that was configured or negotiated.
+func (a *httpProbe) over(ctx context.Context, c *conn, r *health.Result) error {
 	if a.tls.mode == conf.TLSOff {
 		if a.http2 {
-			return c.cause(ctx, a.ask2(ctx, c, "http"))
+			return a.ask2(ctx, c, "http")
 		}
 		return a.ask1(c)
 	}
@@ -91,7 +96,7 @@ func (a *httpProbe) ask(ctx context.Context, r *health.Result) error {
 	}
 	switch p := t.ConnectionState().NegotiatedProtocol; {
 	case p == "h2":
-		return c.cause(ctx, a.ask2(ctx, t, "https"))
+		return a.ask2(ctx, t, "https")
 	case a.http2:
 		return fail(health.WhyProtocol, "the server does not offer HTTP/2")
 	}

@@ -5,8 +5,9 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
-	"net/netip"
+	"io"
 	"net/textproto"
 	"strconv"
 	"strings"
@@ -59,7 +60,7 @@ func (a sip) ask(ctx context.Context, r *health.Result) error {
 		}
 		for {
 			if done, err := judgeSIP(k.Reader, tag); done || err != nil {
-				return err
+				return k.conn.cause(ctx, err)
 			}
 		}
 	}
@@ -68,29 +69,22 @@ func (a sip) ask(ctx context.Context, r *health.Result) error {
 		return err
 	}
 	defer c.Close()
-	if _, err := c.Write(a.request("UDP", c.LocalAddr().String(), tag)); err != nil {
-		return err
-	}
-	buf := make([]byte, 1<<16)
-	for {
-		n, err := c.Read(buf)
-		if err != nil {
-			return err
+	return c.datagrams(a.request("UDP", c.LocalAddr().String(), tag), func(b []byte) (bool, error) {
+		done, err := judgeSIP(bufio.NewReader(bytes.NewReader(b)), tag)
+		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+			err = fail(health.WhyProtocol, "not a whole SIP message: %s", quote(b))
 		}
-		if done, err := judgeSIP(bufio.NewReader(bytes.NewReader(buf[:n])), tag); done || err != nil {
-			return err
-		}
-	}
+		return done, err
+	})
 }
 
 // request writes the message. The branch begins with RFC 3261's magic cookie (section
 // 8.1.1.7); rport has a server behind NAT answer to where the request came from (RFC 3581).
 func (a sip) request(transport, local, tag string) []byte {
-	host := netip.MustParseAddrPort(local)
 	return fmt.Appendf(nil, "OPTIONS %[1]s SIP/2.0\r\nVia: SIP/2.0/%[2]s %[3]s;branch=z9hG4bK%[4]s;rport\r\n"+
 		"Max-Forwards: 70\r\nFrom: <sip:dirigo@%[3]s>;tag=%[4]s\r\nTo: <%[1]s>\r\nCall-ID: %[4]s\r\nCSeq: 1 OPTIONS\r\n"+
 		"Contact: <sip:dirigo@%[3]s>\r\nUser-Agent: dirigo\r\nAccept: application/sdp\r\nContent-Length: 0\r\n\r\n",
-		a.uri, transport, host, tag)
+		a.uri, transport, local, tag)
 }
 
 // judgeSIP reads one message: not done after a provisional response, or the answer to an

@@ -26,7 +26,8 @@ func newUDP(p *conf.Probe, to target) (asker, error) {
 }
 
 func (a udp) ask(ctx context.Context, r *health.Result) error {
-	got, err := a.to.exchange(ctx, a.send)
+	var got []byte
+	err := a.to.datagrams(ctx, a.send, func(b []byte) (bool, error) { got = b; return true, nil })
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded) && a.expect == nil && ctx.Err() != context.Canceled:
 		return nil
@@ -38,21 +39,19 @@ func (a udp) ask(ctx context.Context, r *health.Result) error {
 	return nil
 }
 
-// exchange sends a datagram and returns the first that comes back.
-func (t target) exchange(ctx context.Context, send []byte) ([]byte, error) {
-	var got []byte
-	err := t.datagrams(ctx, send, func(b []byte) (bool, error) { got = b; return true, nil })
-	return got, err
-}
-
-// datagrams sends one and hands over those that come back until take is done with them:
-// a datagram that belongs to an older question is passed over.
+// datagrams connects over UDP for one exchange.
 func (t target) datagrams(ctx context.Context, send []byte, take func([]byte) (done bool, err error)) error {
 	c, err := t.connect(ctx, "udp")
 	if err != nil {
 		return err
 	}
 	defer c.Close()
+	return c.datagrams(send, take)
+}
+
+// datagrams sends one and hands over those that come back until take is done with them:
+// what belongs to an older question is passed over.
+func (c *conn) datagrams(send []byte, take func([]byte) (done bool, err error)) error {
 	if _, err := c.Write(send); err != nil {
 		return err
 	}
