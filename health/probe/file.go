@@ -44,9 +44,10 @@ func (a file) ask(context.Context, *health.Result) error {
 // missing tells a script or file that is not there, or not for us, from the director's own
 // trouble.
 func missing(err error) error {
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, exec.ErrNotFound) ||
-		errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.ENOEXEC) {
-		return fail(health.WhyMissing, "%v", err)
+	for _, kind := range []error{fs.ErrNotExist, fs.ErrPermission, exec.ErrNotFound, syscall.ENOTDIR, syscall.ENOEXEC} {
+		if errors.Is(err, kind) {
+			return fail(health.WhyMissing, "%v", err)
+		}
 	}
 	return err
 }

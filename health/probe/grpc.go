@@ -32,11 +32,13 @@ func newGRPC(p *conf.Probe, to target) (asker, error) {
 	if s.mode != conf.TLSOff {
 		scheme = "https"
 	}
-	req, err := http.NewRequest(http.MethodPost, scheme+"://"+to.String()+"/grpc.health.v1.Health/Check", nil)
+	req, err := http.NewRequest(http.MethodPost, scheme+"://"+anyHost+"/grpc.health.v1.Health/Check", nil)
 	if err != nil {
 		return nil, err
 	}
-	req.Host = p.Host
+	if req.Host = p.Host; req.Host == "" {
+		req.Host = to.String()
+	}
 	req.Header = http.Header{"Content-Type": {"application/grpc"}, "Te": {"trailers"}, "User-Agent": {"dirigo"}}
 	// HealthCheckRequest: string service = 1.
 	var m []byte

@@ -64,7 +64,7 @@ func newHTTP(p *conf.Probe, to target) (asker, error) {
 	}
 	a.request = fmt.Appendf(nil, "%s %s HTTP/%s\r\nHost: %s\r\nUser-Agent: dirigo\r\nAccept: */*\r\nConnection: close\r\n\r\n",
 		method, path, version, host)
-	if a.as, err = http.NewRequest(method, scheme+"://"+to.String(), nil); err != nil {
+	if a.as, err = http.NewRequest(method, scheme+"://"+anyHost, nil); err != nil {
 		return nil, err
 	}
 	a.as.Host, a.as.URL.Opaque = host, path
@@ -102,6 +102,9 @@ func (a *httpProbe) over(ctx context.Context, c *conn, r *health.Result) error {
 	}
 	return a.ask1(t)
 }
+
+// anyHost stands in URLs, which net/http wants; the Dialer and the Host header decide.
+const anyHost = "target:1"
 
 // maxInterim bounds the 1xx responses before the answer (RFC 9110 section 15.2).
 const maxInterim = 5

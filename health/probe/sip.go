@@ -37,7 +37,7 @@ func newSIP(p *conf.Probe, to target) (asker, error) {
 	case !strings.HasPrefix(a.uri, "sip:") && !strings.HasPrefix(a.uri, "sips:"):
 		a.uri = "sip:" + a.uri
 	}
-	if strings.ContainsAny(a.uri, " \r\n\x00<>") {
+	if strings.ContainsAny(p.Name, " \r\n\x00<>") {
 		return nil, fmt.Errorf("name %q: not a SIP address", p.Name)
 	}
 	return a, nil

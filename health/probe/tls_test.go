@@ -86,45 +86,45 @@ func TestCertificates(t *testing.T) {
 	expiredCA, _ := pemFiles(t, expired)
 	for _, c := range []struct {
 		name    string
-		server  tls.Config
+		server  *tls.Config
 		tls     conf.TLS
 		host    string
 		want    health.Why
 		warning string
 	}{
-		{name: "not verified", server: tls.Config{Certificates: []tls.Certificate{good}}},
-		{name: "not verified, expired", server: tls.Config{Certificates: []tls.Certificate{expired}}},
-		{name: "not verified, expired, warned", server: tls.Config{Certificates: []tls.Certificate{expired}},
+		{name: "not verified", server: &tls.Config{Certificates: []tls.Certificate{good}}},
+		{name: "not verified, expired", server: &tls.Config{Certificates: []tls.Certificate{expired}}},
+		{name: "not verified, expired, warned", server: &tls.Config{Certificates: []tls.Certificate{expired}},
 			tls: conf.TLS{Warn: time.Hour}, warning: "ended at"},
-		{name: "verified by address", server: tls.Config{Certificates: []tls.Certificate{good}},
+		{name: "verified by address", server: &tls.Config{Certificates: []tls.Certificate{good}},
 			tls: conf.TLS{Verify: true, CA: goodCA}},
-		{name: "verified by name", server: tls.Config{Certificates: []tls.Certificate{good}},
+		{name: "verified by name", server: &tls.Config{Certificates: []tls.Certificate{good}},
 			tls: conf.TLS{Verify: true, CA: goodCA, Name: "probe.test"}},
-		{name: "verified by host", server: tls.Config{Certificates: []tls.Certificate{good}},
+		{name: "verified by host", server: &tls.Config{Certificates: []tls.Certificate{good}},
 			tls: conf.TLS{Verify: true, CA: goodCA}, host: "probe.test:8443"},
-		{name: "another name", server: tls.Config{Certificates: []tls.Certificate{good}},
+		{name: "another name", server: &tls.Config{Certificates: []tls.Certificate{good}},
 			tls: conf.TLS{Verify: true, CA: goodCA, Name: "other.test"}, want: health.WhyTLS},
-		{name: "another host", server: tls.Config{Certificates: []tls.Certificate{good}},
+		{name: "another host", server: &tls.Config{Certificates: []tls.Certificate{good}},
 			tls: conf.TLS{Verify: true, CA: goodCA}, host: "other.test", want: health.WhyTLS},
-		{name: "unknown issuer", server: tls.Config{Certificates: []tls.Certificate{good}},
+		{name: "unknown issuer", server: &tls.Config{Certificates: []tls.Certificate{good}},
 			tls: conf.TLS{Verify: true, CA: expiredCA}, want: health.WhyTLS},
-		{name: "expired", server: tls.Config{Certificates: []tls.Certificate{expired}},
+		{name: "expired", server: &tls.Config{Certificates: []tls.Certificate{expired}},
 			tls: conf.TLS{Verify: true, CA: expiredCA}, want: health.WhyExpired},
-		{name: "ends soon", server: tls.Config{Certificates: []tls.Certificate{good}},
+		{name: "ends soon", server: &tls.Config{Certificates: []tls.Certificate{good}},
 			tls: conf.TLS{Verify: true, CA: goodCA, Warn: 7 * 24 * time.Hour}, warning: "in 4 days"},
-		{name: "ends later", server: tls.Config{Certificates: []tls.Certificate{good}},
+		{name: "ends later", server: &tls.Config{Certificates: []tls.Certificate{good}},
 			tls: conf.TLS{Verify: true, CA: goodCA, Warn: 3 * 24 * time.Hour}},
-		{name: "client certificate", server: tls.Config{Certificates: []tls.Certificate{good}, ClientAuth: tls.RequireAnyClientCert},
+		{name: "client certificate", server: &tls.Config{Certificates: []tls.Certificate{good}, ClientAuth: tls.RequireAnyClientCert},
 			tls: conf.TLS{Cert: goodCA, Key: key}},
-		{name: "client certificate missing", server: tls.Config{Certificates: []tls.Certificate{good}, ClientAuth: tls.RequireAnyClientCert},
+		{name: "client certificate missing", server: &tls.Config{Certificates: []tls.Certificate{good}, ClientAuth: tls.RequireAnyClientCert},
 			want: health.WhyTLS},
-		{name: "old TLS", server: tls.Config{Certificates: []tls.Certificate{good}, MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS10}},
+		{name: "old TLS", server: &tls.Config{Certificates: []tls.Certificate{good}, MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS10}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			names := make(chan string, 1)
 			c.server.GetConfigForClient = func(h *tls.ClientHelloInfo) (*tls.Config, error) { names <- h.ServerName; return nil, nil }
 			at := serve(t, func(n net.Conn) {
-				s := tls.Server(n, &c.server)
+				s := tls.Server(n, c.server)
 				if s.Handshake() == nil {
 					s.Read(make([]byte, 4096))
 					io.WriteString(s, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
