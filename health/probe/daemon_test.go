@@ -2,7 +2,6 @@ package probe
 
 import (
 	"fmt"
-	"net"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -10,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -28,18 +28,15 @@ type daemon struct {
 	done chan struct{}
 }
 
-// host is a loopback address of this test process alone, so that a port that is free stays
-// free.
-var host = netip.AddrFrom4([4]byte{127, byte(os.Getpid()>>8)&0x7f | 1, byte(os.Getpid()), 1 + byte(os.Getpid()>>16)})
+// host is a loopback address of this test process alone, and its ports are given out once:
+// one that is free stays free.
+var (
+	host     = netip.AddrFrom4([4]byte{127, 1 + byte(os.Getpid()>>16), byte(os.Getpid() >> 8), byte(os.Getpid())})
+	lastPort atomic.Uint32
+)
 
-func freePort(t testing.TB) netip.AddrPort {
-	t.Helper()
-	l, err := net.Listen("tcp", netip.AddrPortFrom(host, 0).String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).AddrPort()
+func freePort(testing.TB) netip.AddrPort {
+	return netip.AddrPortFrom(host, uint16(10000+lastPort.Add(1)))
 }
 
 // file writes one of the daemon's files, with DIR put in, and returns its path.

@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"encoding/binary"
 	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -59,7 +60,9 @@ func TestGRPC(t *testing.T) {
 	secret.TLS = &tls.Config{Certificates: []tls.Certificate{certificate(t, time.Now().Add(time.Hour))}}
 	secret.StartTLS()
 	defer secret.Close()
-	old := httptest.NewTLSServer(http.HandlerFunc(healthServer)) // no HTTP/2
+	old := httptest.NewUnstartedServer(http.HandlerFunc(healthServer)) // no HTTP/2
+	old.Config.ErrorLog = log.New(io.Discard, "", 0)
+	old.StartTLS()
 	defer old.Close()
 	at := func(s *httptest.Server) netip.AddrPort { return netip.MustParseAddrPort(s.Listener.Addr().String()) }
 	with := func(service string, mode conf.TLSMode) conf.Probe {

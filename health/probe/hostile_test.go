@@ -95,7 +95,7 @@ func TestEveryTCPProtocolWithEveryBadServer(t *testing.T) {
 		for _, s := range badServers(p) {
 			all = append(all, trial{p.name + "/" + s.name, p.probe, serve(t, s.handle), s.timeout, s.want})
 		}
-		all = append(all, trial{p.name + "/nobody listens", p.probe, closedPort(t, "tcp"), enough, health.WhyRefused})
+		all = append(all, trial{p.name + "/nobody listens", p.probe, freePort(t), enough, health.WhyRefused})
 	}
 	try(t, all)
 }
@@ -247,7 +247,7 @@ func TestEveryUDPProtocolWithEveryBadServer(t *testing.T) {
 			timeout = short
 		}
 		add("says nothing", answers(), short, health.WhyTimeout)
-		add("nobody listens", closedPort(t, "udp"), enough, health.WhyRefused)
+		add("nobody listens", freePort(t), enough, health.WhyRefused)
 		add("talks garbage", answers(garbage), timeout, p.garbage)
 		add("sends an empty datagram", answers(nil), enough, p.empty)
 		if p.stale == nil {

@@ -13,8 +13,8 @@ import (
 )
 
 // httpProbe asks for one page over a connection of its own. HTTP/1 is written by hand and
-// read by net/http's parser, which is a third of the work of its whole client; HTTP/2 is
-// net/http's own. Redirects are not followed: they are an answer like any other.
+// read by net/http's parser, without its client's goroutines and pools; HTTP/2 is net/http's
+// own. Redirects are not followed: they are an answer like any other.
 type httpProbe struct {
 	to      target
 	tls     secrecy

@@ -40,6 +40,12 @@ func newAsker(p conf.Probe, t health.Target, d Dialer) (asker, error) {
 	if to.port == 0 {
 		to.port = standardPort(&p)
 	}
+	if p.TLS.Mode == conf.TLSStartTLS && !hasStartTLS(p.Type) {
+		return nil, fmt.Errorf("tls: the protocol has no STARTTLS")
+	}
+	if p.Transport != "" && p.Transport != "udp" && p.Transport != "tcp" {
+		return nil, fmt.Errorf("transport %q: want udp or tcp", p.Transport)
+	}
 	switch p.Type {
 	case conf.ProbeNone:
 		return none{}, nil
@@ -85,6 +91,16 @@ func newAsker(p conf.Probe, t health.Target, d Dialer) (asker, error) {
 		return file{p.Path}, nil
 	}
 	return nil, fmt.Errorf("no such type")
+}
+
+// hasStartTLS says whether a protocol can begin TLS by a command of its own. MySQL and
+// PostgreSQL know no other way.
+func hasStartTLS(t conf.ProbeType) bool {
+	switch t {
+	case conf.ProbeSMTP, conf.ProbeIMAP, conf.ProbePOP, conf.ProbeFTP, conf.ProbeLDAP, conf.ProbeMySQL, conf.ProbePgSQL:
+		return true
+	}
+	return false
 }
 
 // standardPort is the port a protocol has when nobody says another (IANA's registry; 0:

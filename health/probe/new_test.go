@@ -43,6 +43,8 @@ func TestNewRefuses(t *testing.T) {
 		{conf.Probe{Type: conf.ProbeRADIUS}, "secret"},
 		{conf.Probe{Type: conf.ProbeRADIUS, Secret: "s", Password: strings.Repeat("x", 129)}, "password"},
 		{conf.Probe{Type: conf.ProbeSIP, Name: "a b"}, "name"},
+		{conf.Probe{Type: conf.ProbeRedis, TLS: conf.TLS{Mode: conf.TLSStartTLS}}, "STARTTLS"},
+		{conf.Probe{Type: conf.ProbeSIP, Transport: "sctp"}, "transport"},
 		{conf.Probe{Type: conf.ProbeScript}, "command"},
 		{conf.Probe{Type: conf.ProbeExternal}, "command"},
 		{conf.Probe{Type: conf.ProbeFastCGI, Path: strings.Repeat("x", 1<<16)}, "path"},

@@ -119,25 +119,6 @@ func held(c net.Conn) {
 	}
 }
 
-// closed is an address where nobody listens.
-func closedPort(t testing.TB, network string) netip.AddrPort {
-	t.Helper()
-	if network == "udp" {
-		c, err := net.ListenPacket("udp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer c.Close()
-		return c.LocalAddr().(*net.UDPAddr).AddrPort()
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).AddrPort()
-}
-
 // noLeaks has the test fail if it leaves descriptors or goroutines behind. Only for tests
 // beside which no other runs.
 func noLeaks(t *testing.T) {
