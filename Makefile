@@ -17,15 +17,21 @@ build:
 demo: build
 	bin/dirigo demo
 
-# What the end-to-end tests use beside Go: only the missing ones are installed. The race
-# detector needs a C compiler.
-TOOLS = nginx:nginx-light curl:curl nft:nftables vsftpd:vsftpd ip:iproute2 ethtool:ethtool tcpdump:tcpdump gcc:gcc ldirectord:ldirectord setpriv:util-linux \
-        iperf3:iperf3 wrk:wrk haproxy:haproxy /usr/lib/nginx/modules/ngx_stream_module.so:libnginx-mod-stream
+# What the tests use beside Go: only the missing ones are installed, nothing is removed for
+# them, and no server is started: the tests do that. The race detector needs a C compiler.
+TOOLS = nginx:nginx-light curl:curl nft:nftables vsftpd:vsftpd ip:iproute2 ethtool:ethtool tcpdump:tcpdump gcc:gcc ldirectord:ldirectord setpriv:util-linux
+# The real servers that probes are tested against.
+TOOLS += /usr/sbin/php-fpm*:php-fpm dnsmasq:dnsmasq-base exim4:exim4-daemon-light dovecot:dovecot-core /usr/lib/dovecot/imap:dovecot-imapd \
+  /usr/lib/dovecot/pop3:dovecot-pop3d slapd:slapd mariadbd:mariadb-server-core /usr/lib/postgresql/*/bin/postgres:postgresql redis-server:redis-server \
+  freeradius:freeradius kamailio:kamailio
+# What the side-by-side benchmark compares with, of which a test takes a short run.
+TOOLS += iperf3:iperf3 wrk:wrk haproxy:haproxy /usr/lib/nginx/modules/ngx_stream_module.so:libnginx-mod-stream
 tools:
 	@missing=; for t in $(TOOLS); do \
 	  command -v $${t%%:*} >/dev/null || [ -x /usr/sbin/$${t%%:*} ] || [ -e $${t%%:*} ] || missing="$$missing $${t##*:}"; done; \
 	[ -z "$$missing" ] || { echo "installing$$missing"; \
-	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing; }
+	  policy=/usr/sbin/policy-rc.d; [ -e $$policy ] || { printf '#!/bin/sh\nexit 101\n' >$$policy; chmod 755 $$policy; trap "rm -f $$policy" EXIT; }; \
+  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-remove --no-install-recommends $$missing; }
 
 # -count=1: the end-to-end tests build the director themselves, so Go's test cache does
 # not see that its source has changed, nor what the host has.

@@ -2,6 +2,7 @@ package health
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"time"
 
@@ -58,3 +59,6 @@ const (
 	WhyMissing     Why = "missing"     // a script or file is not there
 	WhyLocal       Why = "local"       // the director itself could not ask: no descriptors, no memory
 )
+
+// ErrLocal is wrapped by errors of the director's own side, so that they count as WhyLocal.
+var ErrLocal = errors.New("the director cannot ask")

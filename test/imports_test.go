@@ -24,6 +24,8 @@ var mayImport = map[string][]string{
 	"dataplane/pcap":     {"packet", "dataplane"},
 	"ipvsadm":            {"packet", "conf"},
 	"control/host":       {"packet", "conf"},
+	"health":             {"conf", "packet"},
+	"health/probe":       {"conf", "health", "packet"},
 	"control": {"packet", "conntrack", "sched", "arp", "conf", "dataplane", "dataplane/afpacket", "dataplane/tun",
 		"dataplane/pcap", "control/host", "control/api", "control/metrics", "ipvsadm"},
 	"control/metrics":       {"packet", "arp", "conf", "dataplane"},

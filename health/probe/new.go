@@ -1,0 +1,174 @@
+// Package probe asks real servers whether they serve: one file for each protocol, one
+// question for each attempt, over a connection of its own. It knows protocols and what a
+// good answer is; it must not know how many bad ones make a server dead, nor which way
+// its packets take: that is the Dialer's.
+//
+// What a server sends is never trusted: an answer is read into bounded memory, within the
+// time of its context, and whatever cannot be understood is a bad answer with a reason.
+package probe
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"regexp"
+	"time"
+
+	"github.com/dirigo-lb/dirigo/conf"
+	"github.com/dirigo-lb/dirigo/health"
+)
+
+// An asker is one protocol's question. A nil error is a good answer; r takes what else it
+// told (Warning, Weight). Every other field of r is the caller's.
+type asker interface {
+	ask(ctx context.Context, r *health.Result) error
+}
+
+// New makes the prober of p for the target t. It reads the files that p names
+// (certificates) and compiles its expressions, so an error is one of the configuration;
+// connections are made by d with each probe.
+func New(p conf.Probe, t health.Target, d Dialer) (health.Prober, error) {
+	a, err := newAsker(p, t, d)
+	if err != nil {
+		return nil, fmt.Errorf("%s probe of %v: %w", p.Type, t.Addr, err)
+	}
+	return prober{a}, nil
+}
+
+func newAsker(p conf.Probe, t health.Target, d Dialer) (asker, error) {
+	to := target{dial: d, addr: t.Addr, port: t.Port}
+	if to.port == 0 {
+		to.port = standardPort(&p)
+	}
+	if p.TLS.Mode == conf.TLSStartTLS && !hasStartTLS(p.Type) {
+		return nil, fmt.Errorf("tls: the protocol has no STARTTLS")
+	}
+	if p.Transport != "" && p.Transport != "udp" && p.Transport != "tcp" {
+		return nil, fmt.Errorf("transport %q: want udp or tcp", p.Transport)
+	}
+	switch p.Type {
+	case conf.ProbeNone:
+		return none{}, nil
+	case conf.ProbePing:
+		return newPing(to), nil
+	case conf.ProbeTCP:
+		return newTCP(&p, to)
+	case conf.ProbeUDP:
+		return newUDP(&p, to)
+	case conf.ProbeHTTP, conf.ProbeHTTPS:
+		return newHTTP(&p, to)
+	case conf.ProbeDNS:
+		return newDNS(&p, to)
+	case conf.ProbeSMTP:
+		return newSMTP(&p, to)
+	case conf.ProbeIMAP:
+		return newIMAP(&p, to)
+	case conf.ProbePOP:
+		return newPOP(&p, to)
+	case conf.ProbeFTP:
+		return newFTP(&p, to)
+	case conf.ProbeLDAP:
+		return newLDAP(&p, to)
+	case conf.ProbeMySQL:
+		return newMySQL(&p, to)
+	case conf.ProbePgSQL:
+		return newPgSQL(&p, to)
+	case conf.ProbeRedis:
+		return newRedis(&p, to)
+	case conf.ProbeRADIUS:
+		return newRADIUS(&p, to)
+	case conf.ProbeSIP:
+		return newSIP(&p, to)
+	case conf.ProbeFastCGI:
+		return newFastCGI(&p, to)
+	case conf.ProbeGRPC:
+		return newGRPC(&p, to)
+	case conf.ProbeScript:
+		return newScript(&p)
+	case conf.ProbeExternal:
+		return newExternal(&p, t)
+	case conf.ProbeFile:
+		return file{p.Path}, nil
+	}
+	return nil, fmt.Errorf("no such type")
+}
+
+// hasStartTLS says whether a protocol can begin TLS by a command of its own. MySQL and
+// PostgreSQL know no other way.
+func hasStartTLS(t conf.ProbeType) bool {
+	switch t {
+	case conf.ProbeSMTP, conf.ProbeIMAP, conf.ProbePOP, conf.ProbeFTP, conf.ProbeLDAP, conf.ProbeMySQL, conf.ProbePgSQL:
+		return true
+	}
+	return false
+}
+
+// standardPort is the port a protocol has when nobody says another (IANA's registry; 0:
+// it has none).
+func standardPort(p *conf.Probe) uint16 {
+	if p.TLS.Mode == conf.TLSOn {
+		switch p.Type {
+		case conf.ProbeSMTP:
+			return 465
+		case conf.ProbeIMAP:
+			return 993
+		case conf.ProbePOP:
+			return 995
+		case conf.ProbeFTP:
+			return 990
+		case conf.ProbeLDAP:
+			return 636
+		case conf.ProbeSIP:
+			return 5061
+		}
+	}
+	return map[conf.ProbeType]uint16{
+		conf.ProbeHTTP: 80, conf.ProbeHTTPS: 443, conf.ProbeDNS: 53, conf.ProbeSMTP: 25,
+		conf.ProbeIMAP: 143, conf.ProbePOP: 110, conf.ProbeFTP: 21, conf.ProbeLDAP: 389,
+		conf.ProbeMySQL: 3306, conf.ProbePgSQL: 5432, conf.ProbeRedis: 6379,
+		conf.ProbeRADIUS: 1812, conf.ProbeSIP: 5060, conf.ProbeFastCGI: 9000,
+		conf.ProbeGRPC: 50051,
+	}[p.Type]
+}
+
+// prober is the one health.Prober: it times the question and turns an error into a Why.
+type prober struct{ asker }
+
+func (p prober) Probe(ctx context.Context) health.Result {
+	r := health.Result{At: time.Now()}
+	err := p.ask(ctx, &r)
+	r.Took = time.Since(r.At)
+	if err == nil {
+		r.OK = true
+		return r
+	}
+	r.Why, r.Text = reason(ctx, err)
+	r.Warning, r.Weight, r.HasWeight = "", 0, false
+	return r
+}
+
+// none is always good.
+type none struct{}
+
+func (none) ask(context.Context, *health.Result) error { return nil }
+
+// target is where a protocol's connections go.
+type target struct {
+	dial Dialer
+	addr netip.Addr
+	port uint16
+}
+
+func (t target) String() string { return netip.AddrPortFrom(t.addr, t.port).String() }
+
+// expression compiles an expected answer; nil if nothing is expected.
+func expression(key, re string) (*regexp.Regexp, error) {
+	if re == "" {
+		return nil, nil
+	}
+	x, err := regexp.Compile(re)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", key, err)
+	}
+	return x, nil
+}
