@@ -19,7 +19,7 @@ var mayImport = map[string][]string{
 	"arp":                {"packet"},
 	"conf":               {"packet"},
 	"health":             {"conf"},
-	"health/notify":      {"conf", "health"},
+	"health/notify":      {"packet", "conf", "health"},
 	"dataplane":          {"packet", "conntrack", "sched", "encap", "arp", "conf"},
 	"dataplane/afpacket": {"packet", "dataplane"},
 	"dataplane/tun":      {"packet", "dataplane"},
