@@ -189,6 +189,23 @@ func TestLocalErrorsChangeNothing(t *testing.T) {
 	})
 }
 
+// What was not counted is asked again after RetryDelay, not a whole interval later.
+func TestUncountedAnswerIsAskedAgainSoon(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSite(t, Config{})
+		check := quick
+		check.Interval, check.RetryDelay = time.Minute, time.Second
+		s.Update([]conf.Service{web(check, 1)}, nil)
+		s.run()
+		time.Sleep(time.Second)
+		s.at(1).set(func(context.Context) Result { return Result{Why: WhyLocal} })
+		time.Sleep(time.Minute + 2500*time.Millisecond) // 0, 60, 61, 62, 63 s
+		if n := s.at(1).count(); n != 5 {
+			t.Errorf("asked %d times, want 5", n)
+		}
+	})
+}
+
 // Bad answers of a time in which the director stood still are not counted; good ones are,
 // and so are bad ones that began after it.
 func TestStallDiscardsItsRound(t *testing.T) {
@@ -390,8 +407,9 @@ func TestProbeOutOfTurn(t *testing.T) {
 			time.Sleep(100 * time.Millisecond)
 			s.Update(nil, []conf.ServiceKey{svc.Key})
 		}()
-		if _, ok := s.Probe(t.Context(), id); ok {
-			t.Error("a server that went answered")
+		before = time.Now()
+		if _, ok := s.Probe(t.Context(), id); ok || time.Since(before) != 100*time.Millisecond {
+			t.Errorf("a server that went answered %v, after %v", ok, time.Since(before))
 		}
 		ctx, stop := context.WithTimeout(t.Context(), 0)
 		defer stop()

@@ -14,7 +14,7 @@ func (q *quorum) step(weight, need, hysteresis int) (changed bool) {
 	switch {
 	case weight >= need+hysteresis:
 		q.up = true
-	case weight == 0 || weight < need-hysteresis:
+	case weight < need-hysteresis: // as 0 always is
 		q.up = false
 	}
 	return q.up != was
