@@ -57,6 +57,7 @@ const (
 	WhyLogin       Why = "login"       // user or password refused
 	WhyExit        Why = "exit"        // a script's exit status
 	WhyMissing     Why = "missing"     // a script or file is not there
+	WhyPassive     Why = "passive"     // clients' own connections; no prober says it
 	WhyLocal       Why = "local"       // the director itself could not ask: no descriptors, no memory
 )
 

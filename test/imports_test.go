@@ -18,6 +18,8 @@ var mayImport = map[string][]string{
 	"encap":              {"packet"},
 	"arp":                {"packet"},
 	"conf":               {"packet"},
+	"health":             {"conf"},
+	"health/notify":      {"packet", "conf", "health"},
 	"dataplane":          {"packet", "conntrack", "sched", "encap", "arp", "conf"},
 	"dataplane/afpacket": {"packet", "dataplane"},
 	"dataplane/tun":      {"packet", "dataplane"},

@@ -6,6 +6,7 @@ import (
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -87,8 +88,8 @@ func constant(e ast.Expr) string {
 // docs/logs.md has every message with its keys, and no other; and says what each key means.
 func TestLogsAreDocumented(t *testing.T) {
 	calls := logCalls(t, "../control")
-	for l, at := range logCalls(t, "../cmd") {
-		calls[l] = at
+	for _, folder := range []string{"../cmd", "../health"} {
+		maps.Copy(calls, logCalls(t, folder))
 	}
 	if len(calls) < 15 {
 		t.Errorf("only %d log calls seen", len(calls))
