@@ -209,6 +209,9 @@ func (w *Worker) opensAnew(f *packet.Frame, c *conntrack.Conn, server *Server) s
 	if !opens(f) {
 		return ""
 	}
+	if server != nil && server.pinned {
+		return "" // to whom it was pinned, and to nobody else
+	}
 	if w.table.sysctl.ExpireNodestConn.On() && server != nil && server.Weight.Load() == 0 {
 		return expireNodest
 	}
