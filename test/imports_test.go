@@ -24,6 +24,7 @@ var mayImport = map[string][]string{
 	"dataplane/pcap":     {"packet", "dataplane"},
 	"ipvsadm":            {"packet", "conf"},
 	"control/host":       {"packet", "conf"},
+	"health":             {"conf"},
 	"control/via":        {"packet", "conf", "dataplane", "health"},
 	"control": {"packet", "conntrack", "sched", "arp", "conf", "dataplane", "dataplane/afpacket", "dataplane/tun",
 		"dataplane/pcap", "control/host", "control/via", "control/api", "control/metrics", "ipvsadm"},
