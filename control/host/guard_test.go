@@ -56,6 +56,9 @@ func newLab(t testing.TB, v6, forward bool) *lab {
 	for _, w := range [][2]string{{l.ns, "d0"}, {l.ns, "d1"}, {cns, "c0"}, {sns, "s0"}} {
 		awaitUp(t, w[0], w[1])
 	}
+	if v6 { // the kernel's local routes come a moment after the addresses (addrconf_dad_work)
+		defer awaitLocal(t, l.ns, l.at(1, 1), l.at(2, 1))
+	}
 	on := "0"
 	if forward {
 		on = "1"

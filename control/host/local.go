@@ -237,7 +237,7 @@ func (l *Local) Remove() error {
 }
 
 func (l *Local) remove() error {
-	err := clearLocal(l.table)
+	err := errors.Join(clearLocal(l.table), l.closeSource())
 	for _, s := range l.sysctls {
 		if e := os.WriteFile(s.path, []byte(s.value), 0); e != nil && !errors.Is(e, os.ErrNotExist) {
 			err = errors.Join(err, e)

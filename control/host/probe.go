@@ -17,8 +17,10 @@ import (
 // the local table, where a VIP that the host has too is found; but that entry is of
 // another device, so a look-up bound to this one passes it by (fib_table_lookup,
 // rt6_score_route). Answers then come from one of the host's own addresses, hence
-// accept_local. Install must have been called; a second call does nothing new, and Remove
-// undoes all.
+// accept_local. Where a reverse-path filter cannot be taken off the device (conf/all), it
+// is loose there, and passes a source whose route leads elsewhere only if the device has
+// some address (__fib_validate_source, no_addr): hence tunAddress. Install must have been
+// called; a second call does nothing new, and Remove undoes all.
 func (l *Local) OpenProbes(v6 bool) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -43,11 +45,47 @@ func (l *Local) openProbes(v6 bool) error {
 	r.Family, r.OifName, r.Priority, r.Table = unix.AF_INET, l.tun, localPriority, l.table
 	if v6 {
 		r.Family = unix.AF_INET6
-	} else if err := l.setSysctl("/proc/sys/net/ipv4/conf/"+l.tun+"/accept_local", "1"); err != nil {
+	} else if err := l.openSource(link); err != nil {
 		return err
 	}
 	if err := netlink.RuleAdd(r); err != nil && !errors.Is(err, unix.EEXIST) {
 		return fmt.Errorf("policy rule for what leaves by %s: %w", l.tun, err)
+	}
+	return nil
+}
+
+// tunAddress is the address of a TUN that has no other, one of the host's for itself.
+var tunAddress = &netlink.Addr{IPNet: &net.IPNet{IP: net.IPv4(127, 68, 73, 82).To4(), Mask: net.CIDRMask(32, 32)}, Scope: int(netlink.SCOPE_HOST)}
+
+// openSource has the host accept IPv4 packets from the device whatever their source.
+func (l *Local) openSource(link netlink.Link) error {
+	if err := l.setSysctl("/proc/sys/net/ipv4/conf/"+l.tun+"/accept_local", "1"); err != nil {
+		return err
+	}
+	addrs, err := netlink.AddrList(link, netlink.FAMILY_V4)
+	if err != nil {
+		return fmt.Errorf("list addresses: %w", err)
+	}
+	if len(addrs) > 0 {
+		return nil
+	}
+	if err := netlink.AddrAdd(link, tunAddress); err != nil {
+		return fmt.Errorf("add address %v: %w", tunAddress.IPNet, err)
+	}
+	return nil
+}
+
+// closeSource takes the address away again from a device that stays.
+func (l *Local) closeSource() error {
+	link, err := netlink.LinkByName(l.tun)
+	if errors.As(err, &netlink.LinkNotFoundError{}) {
+		return nil
+	}
+	if err == nil {
+		err = netlink.AddrDel(link, tunAddress)
+	}
+	if err != nil && !errors.Is(err, unix.EADDRNOTAVAIL) && !errors.Is(err, unix.ENODEV) {
+		return fmt.Errorf("delete address %v of %s: %w", tunAddress.IPNet, l.tun, err)
 	}
 	return nil
 }
