@@ -105,18 +105,16 @@ type viaCluster struct {
 	d *director
 }
 
-func newVia(t *testing.T, s shape, prepare func(c *cluster)) viaCluster {
+func newVia(t *testing.T, s shape, settings, more string, prepare func(c *cluster)) viaCluster {
 	t.Helper()
 	c := newCluster(t, s)
-	if prepare != nil {
-		prepare(c)
-	}
+	prepare(c)
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
 	udp := strings.NewReplacer("tcp/", "udp/", ":80", ":53").Replace(c.web("rr", "", 0, 0))
-	d := startProgram(t, self, c.director, c.config(2, c.web("rr", "", 0, 0)+udp))
+	d := startProgram(t, self, c.director, strings.Replace(c.config(2, more+c.web("rr", "", 0, 0)+udp), "[director]", "[director]\n"+settings, 1))
 	for _, srv := range c.servers {
 		at := srv.addr
 		if s.method != "nat" {
@@ -219,7 +217,7 @@ func viaShapes() (list []shape) {
 func TestViaService(t *testing.T) {
 	for _, s := range viaShapes() {
 		t.Run(s.String(), func(t *testing.T) {
-			v := newVia(t, s, nil)
+			v := newVia(t, s, "", "", func(*cluster) {})
 			v.well("at first", 5)
 			first := v.servers[0]
 			lo := fmt.Sprintf(" %v/%d dev lo", v.vip, v.vip.BitLen())
@@ -228,13 +226,9 @@ func TestViaService(t *testing.T) {
 				if s.arms == 1 {
 					break // the director is on the server's own subnet: no gateway is needed to answer it
 				}
-				v6 := ""
-				if s.v6 {
-					v6 = "-6 "
-				}
-				first.Must("sh", "-c", "ip "+v6+"route replace default via "+v.ip(insideGW))
+				first.IP(strings.Replace(v.via(insideGW), "add", "replace", 1))
 				v.ill("with a wrong gateway", "timeout")
-				first.Must("sh", "-c", "ip "+v6+"route replace default via "+v.ip(insideDIP))
+				first.IP(strings.Replace(v.via(insideDIP), "add", "replace", 1))
 			case "dr":
 				first.IP("addr del" + lo)
 				v.ill("without the VIP on lo", "")
@@ -253,4 +247,37 @@ func TestViaService(t *testing.T) {
 			v.settled()
 		})
 	}
+}
+
+// It does so too where the host has the VIP itself, and filters strictly by the way back.
+func TestViaServiceWithTheVIPOnTheHost(t *testing.T) {
+	for _, s := range []shape{
+		{method: "nat", arms: 2, servers: 2}, {method: "dr", arms: 2, servers: 2},
+		{method: "tun", arms: 1, servers: 2}, {method: "dr", arms: 2, servers: 2, v6: true},
+	} {
+		t.Run(s.String(), func(t *testing.T) {
+			v := newVia(t, s, "", "", func(c *cluster) {
+				c.director.IP(fmt.Sprintf("addr add %v/%d dev %s", c.vip, c.vip.BitLen(), c.port))
+				for _, dev := range []string{"all", "default", "in"} {
+					c.director.Sysctl("ipv4/conf/"+dev+"/rp_filter", "1")
+				}
+			})
+			v.well("with the VIP on the host", 3)
+			v.settled()
+		})
+	}
+}
+
+// With one arm the director is on the servers' own subnet, and they need no gateway to
+// answer it. An address of the host port, which only the director has a way to, is asked
+// from instead.
+func TestViaServiceFromTheHostPort(t *testing.T) {
+	more := "[[port]]\nname = \"tun9\"\ndriver = \"tun\"\naddresses = \"192.0.2.1/32\"\n"
+	v := newVia(t, shape{method: "nat", arms: 1, servers: 2}, "host_port = \"tun9\"\n", more, func(*cluster) {})
+	v.well("at first", 3)
+	v.servers[0].IP("route replace default via " + insideGW)
+	v.ill("with a wrong gateway", "timeout")
+	v.servers[0].IP("route replace default via " + insideDIP)
+	v.well("again", 1)
+	v.settled()
 }
