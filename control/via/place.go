@@ -39,7 +39,7 @@ func (p *Place) source(e ends, vip func(netip.Addr) bool) origin {
 		return refused("answers would come by port %s, and no guard keeps the host off them", p.Ports[rt.Port].Name)
 	}
 	var on []netip.Prefix
-	if method == conf.NAT && p.HostPort >= 0 {
+	if method == conf.NAT && p.HostPort >= 0 && p.HostPort < len(p.Ports) {
 		on = append(on, p.Ports[p.HostPort].Addresses...)
 	}
 	for _, port := range p.Ports {
