@@ -20,6 +20,7 @@ import (
 	"github.com/dirigo-lb/dirigo/arp"
 	"github.com/dirigo-lb/dirigo/conf"
 	"github.com/dirigo-lb/dirigo/control/host"
+	"github.com/dirigo-lb/dirigo/control/via"
 	"github.com/dirigo-lb/dirigo/dataplane"
 	"github.com/dirigo-lb/dirigo/dataplane/afpacket"
 	"github.com/dirigo-lb/dirigo/dataplane/tun"
@@ -46,6 +47,7 @@ type Director struct {
 	guard   *host.Guard // nil: no port is guarded
 	guarded []string
 	local   *host.Local // nil: no port leads to the host
+	via     *via.Via
 	socket  net.Listener
 	lock    net.Listener // says that a director of this name runs here
 	faults  faults
@@ -63,6 +65,7 @@ type Director struct {
 	vips      map[netip.Addr]int    // how many services have an address
 	locals    map[host.Server]int   // how many services have a server on the host
 	linger    map[host.Piece]bool   // of removed servers, which guard and policy rules still count
+	asksVia   bool                  // a server is asked by its service: see followVia
 	reloadErr error
 	reloaded  time.Time
 	closed    bool
@@ -127,7 +130,9 @@ func New(cfg *conf.Config, opt Options) (d *Director, err error) {
 	if err = d.installHost(cfg); err != nil {
 		return d, err
 	}
+	d.via = via.New(d.plane, d.hostPort(cfg))
 	d.publish(cfg, services)
+	d.followVia(services, nil)
 	return d, nil
 }
 

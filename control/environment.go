@@ -14,7 +14,7 @@ import (
 // environment says what the data plane knows of ports and routes: those of the file
 // first, then the host's.
 func (d *Director) environment(cfg *conf.Config) dataplane.Environment {
-	env := dataplane.Environment{HostPort: d.portIndex(d.hostPort(cfg))}
+	env := dataplane.Environment{HostPort: d.portIndex(d.hostPort(cfg)), OwnPorts: d.ownPorts()}
 	follow := cfg.Director.FollowRoutes
 	for i, p := range cfg.Ports {
 		link := d.links[i]
@@ -136,6 +136,7 @@ func (d *Director) publishTable(cfg *conf.Config, services []conf.Service) {
 	d.env = d.environment(cfg)
 	d.plane.SetEnvironment(d.env)
 	d.plane.Publish()
+	d.moveVia()
 
 	ports := make([]arp.PortConfig, len(d.env.Ports))
 	for i, p := range d.env.Ports {

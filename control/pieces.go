@@ -92,7 +92,7 @@ func (d *Director) lingering() map[host.Piece]bool {
 // guardRules are the frames to keep from the host: those of the desired state, and
 // answers of removed servers while they have connections.
 func (d *Director) guardRules() host.Rules {
-	r := host.Rules{Services: d.state.Snapshot().Services, Marks: d.state.Settings().Marks}
+	r := host.Rules{Services: d.state.Snapshot().Services, Marks: d.state.Settings().Marks, LocalPorts: d.ownPorts()}
 	for p := range d.linger {
 		r.Services = append(r.Services, serviceOf(&p))
 	}

@@ -109,6 +109,9 @@ func (w *Worker) answer(f *packet.Frame, a *action) (Verdict, Reason) {
 	}
 	rt := w.route(f.Flow.Dst)
 	if rt == nil || rt.kind != Unicast {
+		if rt != nil && rt.kind == ToHost {
+			return w.answerHost(f, a)
+		}
 		w.explainWhy(whyNoWayBack)
 		return Drop, NoRoute
 	}

@@ -99,6 +99,11 @@ func (w *Worker) errorToClient(f *packet.Frame, q *quote, a *action, s *Server) 
 	}
 	rt := w.route(f.Flow.Dst)
 	if rt == nil || rt.kind != Unicast {
+		if rt != nil && rt.kind == ToHost && w.table.hostPort >= 0 {
+			w.countOut(s, f)
+			rewriteQuote(f, q, false, a.addr, a.port)
+			return w.send(f, uint16(w.table.hostPort), &packet.Addr{}, RelatedICMP)
+		}
 		w.explainWhy(whyNoWayBack)
 		return Drop, NoRoute
 	}

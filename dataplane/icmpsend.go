@@ -44,7 +44,8 @@ func (w *Worker) sendICMPError(f *packet.Frame, src packet.Addr, typ, code uint8
 		return
 	}
 	rt := w.route(f.Flow.Src)
-	if rt == nil || rt.kind != Unicast {
+	host := rt != nil && rt.kind == ToHost && int(f.Port) == w.table.hostPort // a probe of ours
+	if rt == nil || rt.kind != Unicast && !host {
 		return
 	}
 	out := w.arena.frame(packet.Headroom + 1500)
@@ -62,6 +63,10 @@ func (w *Worker) sendICMPError(f *packet.Frame, src packet.Addr, typ, code uint8
 		if a, s, ok := w.quotedToServer(&q, false); ok && a.method != conf.NAT {
 			w.countOut(s, out)
 		}
+	}
+	if host {
+		w.send(out, f.Port, &packet.Addr{}, ForwardReply)
+		return
 	}
 	w.emit(out, rt, &out.Flow.Dst, ForwardReply)
 }

@@ -229,6 +229,9 @@ const (
 // one of the old entry c, "" if by none (is_new_conn and is_new_conn_expected in
 // ip_vs_core.c).
 func (w *Worker) opensAnew(c *conntrack.Conn, server *Server) string {
+	if server != nil && server.pinned {
+		return "" // to whom it was pinned, and to nobody else
+	}
 	if w.table.sysctl.ExpireNodestConn.On() && server != nil && server.Weight.Load() == 0 {
 		return expireNodest
 	}

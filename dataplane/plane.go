@@ -46,6 +46,7 @@ type Plane struct {
 	order    serviceOrder
 	members  map[memberKey]*Server // the servers of all services
 	trash    trash
+	pins     pins
 	svcIDs   uint32
 	added    uint64 // servers so far
 	orphans  bool   // ExpireOrphans has found some

@@ -27,6 +27,7 @@ func (p *Plane) compileEnvironment() {
 	t := &p.draft
 	links := make([]Link, len(p.env.Ports))
 	t.ports, t.hostPort = make([]portInfo, len(p.env.Ports)), p.env.HostPort
+	t.ownPorts = p.env.OwnPorts
 	t.own, t.broadcasts = make(map[packet.Addr]bool), make(map[packet.Addr]bool)
 	for i, e := range p.env.Ports {
 		links[i] = e.Link

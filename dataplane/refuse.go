@@ -82,8 +82,8 @@ func (w *Worker) kept(f *packet.Frame) bool {
 		if t.fwmarks.get(fwmarkKey{t.markOf(f.Port, reversed(&q.flow)), fl.V6}) != nil {
 			return true
 		}
-		fl.Src, fl.SrcPort, fl.Proto = q.flow.Dst, q.flow.DstPort, q.flow.Proto
-		return t.answers(&fl) && !w.hosts(f.Flow.Dst)
+		fl.Src, fl.SrcPort, fl.DstPort, fl.Proto = q.flow.Dst, q.flow.DstPort, q.flow.SrcPort, q.flow.Proto
+		return t.answers(&fl) && !w.hosts(fl.Dst) || w.toProbe(&fl)
 	}
 	if isIPsec(f) {
 		fl.Proto, fl.SrcPort, fl.DstPort = packet.UDP, isakmp, isakmp
@@ -93,7 +93,7 @@ func (w *Worker) kept(f *packet.Frame) bool {
 		t.fwmarks.get(fwmarkKey{t.mark(f), fl.V6}) != nil {
 		return true
 	}
-	return (t.answers(&fl) || f == w.reassembly.whole && t.piecesKept(&fl)) && !w.hosts(fl.Dst)
+	return (t.answers(&fl) || f == w.reassembly.whole && t.piecesKept(&fl)) && !w.hosts(fl.Dst) || w.toProbe(&fl)
 }
 
 // piecesKept reports whether the later fragments of a packet, which have no ports, are

@@ -108,6 +108,7 @@ const (
 	whyFragmentMalformed
 	whyNoMethod
 	whyServerBegins
+	whyAstray
 	whys // their number
 )
 
@@ -155,6 +156,8 @@ var whyTexts = [whys]struct {
 	whyFragmentMalformed: {FragmentRefused, "its fragments came together, and make no well-formed packet"},
 
 	whyServerBegins: {ForwardReply, "{server} itself begins a call of {service} (persistence engine sip): its source becomes the virtual service"},
+
+	whyAstray: {StrayAnswer, "{src} answers a connection of the director's own by another port than its requests leave by: a client's answer would pass the director by"},
 
 	whyNoMethod: {NotEncapsulated, "{server} has a forwarding method that the director does not know"},
 }

@@ -48,7 +48,8 @@ type Server struct {
 	mtu          atomic.Int32 // of the path, as a router said; see pathMTU
 	mtuUntil     atomic.Int64
 	trashAt      int           // place in the trash
-	idleSince    time.Duration // in the trash and unreferenced since; 0: not yet seen so
+	idleSince    time.Duration // in the trash, or of pins, and unreferenced since; 0: not yet seen so
+	pinned       bool          // of a Pin's connections, and in no list
 }
 
 // serverKey is what a server must agree in to be taken out of the trash

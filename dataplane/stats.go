@@ -92,12 +92,16 @@ func (s *stats) collect(ds []delta, reasons *[Reasons]uint64, ports []PortCounte
 	defer s.mu.Unlock()
 	for i := range ds {
 		d := &ds[i]
+		srv := servers.at(d.server)
+		if srv != nil && srv.pinned { // the director's own: nobody's traffic
+			continue
+		}
 		for int(d.server) >= len(s.servers) {
 			s.servers = append(s.servers, figures{})
 		}
 		s.servers[d.server].add(&d.Counter)
 		s.total.add(&d.Counter)
-		if srv := servers.at(d.server); srv != nil {
+		if srv != nil {
 			if f := s.services[srv.service.Load().ID]; f != nil { // not deleted meanwhile
 				f.add(&d.Counter)
 			}

@@ -20,6 +20,7 @@ type Table struct {
 	broadcasts map[packet.Addr]bool    // of the ports' subnets
 	starters   map[serviceAddr]*Server // NAT servers of services with the SIP engine; nil: no such service
 	hostPort   int                     // index of the port that leads to the host's own stack; -1: none
+	ownPorts   conf.PortRange          // from which the director's own connections start; zero: it has none
 	sysctl     conf.Sysctl
 	timeouts   conntrack.Timeouts
 	serviceIndex
@@ -81,9 +82,12 @@ func (t *Table) service(f *packet.Frame, fl *packet.Flow) *Service {
 // Environment is what a table needs beside services: the ports as opened, and the
 // routes that lead out of them.
 type Environment struct {
-	Ports     []PortEnv
-	Routes    []Route
-	HostPort  int // index into Ports; -1: none
+	Ports    []PortEnv
+	Routes   []Route
+	HostPort int // index into Ports; -1: none
+	// OwnPorts are the ports from which the director's own connections to real servers
+	// start, whose answers a guard keeps from the host (host.Rules.LocalPorts); zero: none.
+	OwnPorts  conf.PortRange
 	Neighbors []conf.Neighbor
 }
 

@@ -34,8 +34,8 @@ func (p *Plane) expireOrphans() int {
 // (IP_VS_DEST_TRASH_PERIOD, 120 s).
 const trashIdle = 120 * time.Second
 
-// Housekeep does what is due from time to time: schedulers' caches, and servers in the
-// trash that nothing refers to. The writer calls it about once a second.
+// Housekeep does what is due from time to time: schedulers' caches, servers in the trash
+// that nothing refers to, and ended pins. The writer calls it about once a second.
 func (p *Plane) Housekeep() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -48,17 +48,27 @@ func (p *Plane) Housekeep() {
 		s.rules.Load().sched.Housekeep(now)
 	}
 	for _, s := range p.trash.all() {
-		switch {
-		case s.References() > 0:
-			s.idleSince = 0
-		case s.idleSince == 0:
-			s.idleSince = now
-		case now-s.idleSince >= trashIdle:
+		if p.idle(s, now) {
 			p.trash.take(s)
-			p.servers.free(s.ID)
-			p.stats.forgetServer(s.ID)
 		}
 	}
+	p.unpin(now)
+}
+
+// idle reports whether nothing has referred to a server for trashIdle, and then takes its
+// number back.
+func (p *Plane) idle(s *Server, now time.Duration) bool {
+	switch {
+	case s.References() > 0:
+		s.idleSince = 0
+	case s.idleSince == 0:
+		s.idleSince = now
+	case now-s.idleSince >= trashIdle:
+		p.servers.free(s.ID)
+		p.stats.forgetServer(s.ID)
+		return true
+	}
+	return false
 }
 
 // trash holds removed servers in the order they came, and finds them by what they must

@@ -56,6 +56,9 @@ func newLab(t testing.TB, v6, forward bool) *lab {
 	for _, w := range [][2]string{{l.ns, "d0"}, {l.ns, "d1"}, {cns, "c0"}, {sns, "s0"}} {
 		awaitUp(t, w[0], w[1])
 	}
+	if v6 { // the kernel's local routes come a moment after the addresses (addrconf_dad_work)
+		defer awaitLocal(t, l.ns, l.at(1, 1), l.at(2, 1))
+	}
 	on := "0"
 	if forward {
 		on = "1"
@@ -293,7 +296,15 @@ func (l *lab) cases() []guardCase {
 		{"the DR server's traffic", s, l.tcp(s, l.at(2, 4), 8080, client, 4000, true), "", false},
 		{"answer to a health check of the host", s, l.tcp(s, rs, 8080, host2, 40000, true), "", false},
 		{"answer to the host's other address", s, l.tcp(s, rs, 8080, host, 40000, true), "", false},
-		{"answer to a local port of FULLNAT", s, l.tcp(s, rs, 8080, host2, 61000, true), countReply, false},
+		{"answer to a local port of the director", s, l.tcp(s, rs, 8080, host2, 61000, true), countReply, false},
+		{"the service's answer to a local port", s, l.tcp(s, vip, 80, host2, 61000, true), countReply, false},
+		{"the service's answer below the local ports", s, l.tcp(s, vip, 80, host2, 60999, true), "", false},
+		{"the service's answer beyond the local ports", s, l.tcp(s, vip, 80, host2, 65001, true), "", false},
+		{"the VIP's other port to a local port", s, l.tcp(s, vip, 81, host2, 61000, true), "", false},
+		{"ICMP error about a connection from a local port", s, l.unreachable(s, rs, host2, host2, 61000, rs, 8080), countICMP, true},
+		{"ICMP error about one to the service", s, l.unreachable(s, rs, host2, host2, 61000, vip, 80), countICMP, true},
+		{"ICMP error about a connection from another port", s, l.unreachable(s, rs, host2, host2, 60000, vip, 80), "", true},
+		{"the service's answer to a client behind the host", s, l.tcp(s, vip, 80, client, 61000, true), "", false},
 		{"later fragment of an answer", s, l.later(s, rs, client, layers.IPProtocolTCP), countFragment, false},
 		{"later fragment of the server's UDP", s, l.later(s, rs, client, layers.IPProtocolUDP), "", false},
 		{"later fragment of an answer to the host", s, l.later(s, rs, host2, layers.IPProtocolTCP), "", true},

@@ -40,8 +40,8 @@ type Server struct {
 // address and port, would leave by the default route. So for each server there is a
 // policy rule "from ADDR ipproto PROTO sport PORT lookup TABLE", and TABLE has only
 // "default dev TUN" (ip-rule(8); selectors by port need Linux 4.17). The device needs no
-// address, and accept_local only for clients that have an address of the host, which
-// never come this way.
+// address, and accept_local only for clients that have an address of the host, of which
+// only probes come this way (OpenProbes).
 //
 // Two things follow from choosing by source address and port. Clients that reach the
 // same port of a host address directly, not through the VIP, have their answers sent
@@ -197,14 +197,8 @@ func (l *Local) defaultRoutes(servers []Server) error {
 		if !slices.ContainsFunc(servers, func(s Server) bool { return s.Addr.Unmap().Is6() == v6 }) {
 			continue
 		}
-		r := &netlink.Route{LinkIndex: link.Attrs().Index, Table: l.table, Family: unix.AF_INET, Scope: netlink.SCOPE_LINK,
-			Dst: &net.IPNet{IP: net.IPv4zero.To4(), Mask: net.CIDRMask(0, 32)}}
-		if v6 {
-			r.Family, r.Scope = unix.AF_INET6, netlink.SCOPE_UNIVERSE
-			r.Dst = &net.IPNet{IP: net.IPv6zero, Mask: net.CIDRMask(0, 128)}
-		}
-		if err := netlink.RouteReplace(r); err != nil {
-			return fmt.Errorf("default route dev %s table %d: %w", l.tun, l.table, err)
+		if err := l.defaultRoute(link, v6); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -243,7 +237,7 @@ func (l *Local) Remove() error {
 }
 
 func (l *Local) remove() error {
-	err := clearLocal(l.table)
+	err := errors.Join(clearLocal(l.table), l.closeSource())
 	for _, s := range l.sysctls {
 		if e := os.WriteFile(s.path, []byte(s.value), 0); e != nil && !errors.Is(e, os.ErrNotExist) {
 			err = errors.Join(err, e)

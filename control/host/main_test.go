@@ -135,6 +135,25 @@ func awaitUp(t testing.TB, ns, ifname string) {
 	}
 }
 
+// awaitLocal waits until the host takes IPv6 packets to these addresses for its own.
+func awaitLocal(t testing.TB, ns string, addrs ...netip.Addr) {
+	t.Helper()
+	for end := time.Now().Add(bound); ; {
+		table, missing := ip(t, ns, "-6 route show table local"), netip.Addr{}
+		for _, a := range addrs {
+			if !strings.Contains(table, "local "+a.String()+" ") {
+				missing = a
+			}
+		}
+		if !missing.IsValid() {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("%v is not among the host's local routes:\n%s", missing, table)
+		}
+	}
+}
+
 // wire is a raw socket on an interface: it sees every frame that comes in there.
 type wire struct {
 	t     testing.TB

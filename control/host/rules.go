@@ -14,9 +14,10 @@ import (
 type Rules struct {
 	Services []conf.Service
 	Marks    []conf.Mark
-	// LocalPorts are the ports from which the director's FULLNAT connections to real
-	// servers start, where their address is the host's own; they have to be outside
-	// net.ipv4.ip_local_port_range. The zero range means none.
+	// LocalPorts are the ports from which the director's own connections to real servers
+	// start (probes through a service, FULLNAT), where their address is the host's own: what
+	// servers answer there, as themselves or as the service, is kept from the host, which
+	// gets what is its own after all by the host port. The zero range means none.
 	LocalPorts conf.PortRange
 }
 

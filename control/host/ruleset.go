@@ -171,7 +171,7 @@ func (g *Guard) familyRules(v6 bool, class int) (rules [][]expr.Any) {
 			&expr.Objref{Type: unix.NFT_OBJECT_COUNTER, Name: counter},
 			&expr.Verdict{Kind: expr.VerdictDrop}))
 	}
-	away := g.notLocal(v6)
+	away, here := g.local(v6, false), g.local(v6, true)
 
 	// The services first: most frames are theirs, and no route has to be looked up for them.
 	// Beyond them a VIP that is not the host's is the director's alone, whatever the
@@ -183,11 +183,20 @@ func (g *Guard) familyRules(v6 bool, class int) (rules [][]expr.Any) {
 	rule(countFragment, f.later, in("markfrag", key{}.net(f.src).net(f.dst).l4proto()))
 
 	reply := key{}.net(f.src).l4proto().th(0, 2)
-	if p := g.rules.LocalPorts; p.First != 0 && p.First <= p.Last {
-		toUs := []expr.Any{load(reg0, expr.PayloadBaseTransportHeader, 2, 2),
-			&expr.Range{Op: expr.CmpOpEq, Register: reg0, FromData: be16(p.First), ToData: be16(p.Last)}}
+	own := g.rules.LocalPorts
+	ownPort := func(at uint32) []expr.Any { // in the transport header
+		return []expr.Any{load(reg0, expr.PayloadBaseTransportHeader, at, 2),
+			&expr.Range{Op: expr.CmpOpEq, Register: reg0, FromData: be16(own.First), ToData: be16(own.Last)}}
+	}
+	connects := own.First != 0 && own.First <= own.Last
+	if connects {
+		toUs := ownPort(2)
 		rule(countReply, toUs, in("reply", reply))
 		rule(countReply, toUs, in("replyrange", reply))
+		// With DR and tunnels servers answer as the service. What the host only forwards is
+		// a client's.
+		rule(countReply, toUs, in("service", reply), here)
+		rule(countReply, toUs, in("allports", key{}.net(f.src).l4proto()), here)
 	}
 	// Answers to the host's own address are the host's: health checks, ssh.
 	rule(countReply, in("reply", reply), away)
@@ -203,17 +212,29 @@ func (g *Guard) familyRules(v6 bool, class int) (rules [][]expr.Any) {
 	for _, set := range []string{"reply", "replyrange"} {
 		rule(countICMP, isICMP, isError, f.plainQuote, in(set, key{}.quote(q.dst).quote(q.proto).quote(q.dport)), away)
 	}
+	if connects {
+		for _, set := range []string{"reply", "replyrange", "service"} {
+			rule(countICMP, isICMP, isError, f.plainQuote, ownPort(quoteAt+q.sport.off),
+				in(set, key{}.quote(q.dst).quote(q.proto).quote(q.dport)), here)
+		}
+		rule(countICMP, isICMP, isError, f.plainQuote, ownPort(quoteAt+q.sport.off), in("allports", key{}.quote(q.dst).quote(q.proto)), here)
+	}
 	return rules
 }
 
-// notLocal matches frames whose destination is not an address of the host.
-func (g *Guard) notLocal(v6 bool) []expr.Any {
+// local matches frames whose destination is an address of the host, or, if not is, those
+// whose is none.
+func (g *Guard) local(v6, is bool) []expr.Any {
 	if g.noFib {
 		k := key{}.net(fieldsOf(v6).dst)
-		return append(k.exprs, &expr.Lookup{SourceRegister: reg0, SetName: setID{name: "local", v6: v6}.String(), Invert: true})
+		return append(k.exprs, &expr.Lookup{SourceRegister: reg0, SetName: setID{name: "local", v6: v6}.String(), Invert: !is})
+	}
+	op := expr.CmpOpNeq
+	if is {
+		op = expr.CmpOpEq
 	}
 	return []expr.Any{
 		&expr.Fib{Register: reg0, ResultADDRTYPE: true, FlagDADDR: true},
-		&expr.Cmp{Op: expr.CmpOpNeq, Register: reg0, Data: native32(unix.RTN_LOCAL)},
+		&expr.Cmp{Op: op, Register: reg0, Data: native32(unix.RTN_LOCAL)},
 	}
 }

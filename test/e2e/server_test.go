@@ -20,6 +20,7 @@ type server struct {
 	dir  string // uploads to /put/NAME are files here
 
 	nginx *lab.Proc
+	decap *lab.Proc // of a tunnel server
 }
 
 func (c *cluster) newServer(i int) *server {
@@ -43,13 +44,19 @@ func (c *cluster) newServer(i int) *server {
 		s.Sysctl("ipv4/conf/all/arp_announce", "2")
 		s.IP(fmt.Sprintf("addr add %v/%d dev lo", c.vip, c.vip.BitLen()))
 	case "tun":
-		p := s.Start(binary, "realserver", "--vip", c.vip.String(), "--decap", "--state", c.t.TempDir())
-		lab.Until(c.t, 5*time.Second, func() (bool, string) {
-			return strings.Contains(p.Out.String(), "ready"), "realserver: " + p.Out.String()
-		})
+		s.startDecap(c)
 	}
 	s.startNginx(c)
 	return s
+}
+
+// startDecap starts the program that unwraps a tunnel server's packets.
+func (s *server) startDecap(c *cluster) {
+	c.t.Helper()
+	s.decap = s.Start(binary, "realserver", "--vip", c.vip.String(), "--decap", "--state", c.t.TempDir())
+	lab.Until(c.t, 5*time.Second, func() (bool, string) {
+		return strings.Contains(s.decap.Out.String(), "ready"), "realserver: " + s.decap.Out.String()
+	})
 }
 
 // nginxConf: the name on /, what the server saw of the client on /who, and files. NAME,

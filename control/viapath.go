@@ -1,0 +1,49 @@
+package control
+
+import (
+	"github.com/dirigo-lb/dirigo/conf"
+	"github.com/dirigo-lb/dirigo/control/via"
+)
+
+// Via makes connections to single servers by their services, for health probes. It is nil
+// before New has returned.
+func (d *Director) Via() *via.Via { return d.via }
+
+// followVia tells d.via which desired services have changed and which are gone. The first
+// that is asked by the service has host, workers and guard made ready for that, and they
+// go back after the last. Called with d.mu held.
+func (d *Director) followVia(set []conf.Service, gone []conf.ServiceKey) {
+	d.via.Update(set, gone)
+	v4, v6 := d.via.Used()
+	if d.local != nil {
+		for family, used := range []bool{v4, v6} {
+			if !used {
+				continue
+			}
+			if err := d.local.OpenProbes(family == 1); err != nil {
+				d.log.Error("health checks through services cannot be made", "err", err)
+			}
+		}
+	}
+	if used := v4 || v6; used != d.asksVia {
+		d.asksVia = used
+		d.publishTable(d.cfg, d.state.Snapshot().Services)
+		d.updateHost()
+	}
+}
+
+// ownPorts are the ports from which the director makes connections to real servers; the
+// zero range if it makes none.
+func (d *Director) ownPorts() (p conf.PortRange) {
+	if d.asksVia {
+		p = via.Ports
+	}
+	return p
+}
+
+// moveVia tells d.via, which a replay has not, of a new environment.
+func (d *Director) moveVia() {
+	if d.via != nil {
+		d.via.Move(via.Place{Environment: d.env, Local: d.view.Local})
+	}
+}
