@@ -23,7 +23,8 @@ type AddService struct{ Service Service }
 
 // EditService replaces the definition of the service of that key (ipvsadm -E) and
 // leaves its servers and its health alone, which that command does not know:
-// Service.Servers and Service.Health mean nothing here.
+// Service.Servers and Service.Health mean nothing here. Without Was, as commands make
+// them, an edit that gives no name leaves the name too.
 type EditService struct {
 	Service Service
 	Was     *Service // the definition replaced, for String; nil when it is not at hand
@@ -42,7 +43,8 @@ type AddServer struct {
 }
 
 // EditServer replaces a server of the same address and port, in its place (ipvsadm -e),
-// and leaves its own checks alone: Server.Checks means nothing here.
+// and leaves its own checks alone: Server.Checks means nothing here. Without Was, as
+// commands make them, an edit that gives no name leaves the name too.
 type EditServer struct {
 	Key    ServiceKey
 	Server Server

@@ -87,6 +87,12 @@ func byKey(services []Service) map[ServiceKey]*Service {
 	return m
 }
 
+// DiffServers gives the changes that lead from one list of servers of a service to another,
+// those first that take load. Where a server stands in the list is not compared.
+func DiffServers(k ServiceKey, was, is []Server) []Change {
+	return diffService(Service{Key: k, Servers: was}, canonicalOf(Service{Key: k, Servers: is}))
+}
+
 // diffService compares two services of one key; both are copies, the new one canonical.
 func diffService(was, is Service) (changes []Change) {
 	old := make(map[ServerID]Server, len(was.Servers))

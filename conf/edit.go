@@ -94,6 +94,12 @@ func (e *Editor) Services() iter.Seq[*Service] {
 	}
 }
 
+// Service is the service of a key, nil for none, to be read only and until the next change.
+func (e *Editor) Service(k ServiceKey) *Service {
+	s, _ := e.service(k)
+	return s
+}
+
 // Len is the number of services.
 func (e *Editor) Len() int { return len(e.services) - e.holes }
 
@@ -182,6 +188,9 @@ func (c EditService) apply(e *Editor) (Step, error) {
 	}
 	s := c.Service
 	s.Servers, s.Health = nil, nil
+	if c.Was == nil && s.Name == "" {
+		s.Name = old.Name
+	}
 	s.canonical()
 	if err := invalid(func(p *problems) { p.checkService("", &s, e.owners) }); err != nil {
 		return Step{}, err
@@ -275,6 +284,9 @@ func (c EditServer) apply(e *Editor) (Step, error) {
 	}
 	was := *place
 	d.Checks = was.Checks
+	if c.Was == nil && d.Name == "" {
+		d.Name = was.Name
+	}
 	if err := invalid(func(p *problems) { p.checkServer("", &d, s.Key) }); err != nil {
 		return Step{}, err
 	}
