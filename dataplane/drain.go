@@ -103,13 +103,23 @@ func (p *Plane) serverIDs(servers []ServerOf) []uint32 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	ids := make([]uint32, len(servers))
-	for i, of := range servers {
+	for i := range servers {
 		ids[i] = conntrack.NoServer
-		if svc := p.services[of.Service]; svc != nil {
-			if s := p.members[memberOf(svc, &conf.Server{Addr: of.Server.Addr, Port: of.Server.Port})]; s != nil {
-				ids[i] = s.ID
-			}
+		if s := p.known(&servers[i]); s != nil {
+			ids[i] = s.ID
 		}
 	}
 	return ids
+}
+
+// known is a server of the service's list, or one that was taken out of it and still has
+// its number; nil for none. The caller holds the lock.
+func (p *Plane) known(of *ServerOf) *Server {
+	c := conf.Server{Addr: of.Server.Addr, Port: of.Server.Port}
+	if svc := p.services[of.Service]; svc != nil {
+		if s := p.members[memberOf(svc, &c)]; s != nil {
+			return s
+		}
+	}
+	return p.trash.find(trashKey(of.Service, &c))
 }

@@ -191,6 +191,7 @@ func (p *Plane) AddServer(k conf.ServiceKey, c conf.Server) error {
 	p.setServer(s, &c)
 	s.LastWeight.Store(int32(c.Weight))
 	s.service.Store(svc)
+	s.down.Store(false)
 	s.Available.Store(true)
 	svc.servers = slices.Insert(svc.servers, 0, s)
 	p.members[memberOf(svc, &c)] = s

@@ -190,8 +190,7 @@ func (w *Worker) stick(k *conntrack.Key, call []byte, want *Server, fl *packet.F
 	}
 	if ref != 0 {
 		server = w.serverOf(s.At(ref))
-		if server == nil || !server.Available.Load() || want != nil && server != want ||
-			w.table.sysctl.ExpireQuiescentTemplate.On() && server.Weight.Load() == 0 {
+		if want != nil && server != want || !server.leads(w.table.sysctl.ExpireQuiescentTemplate.On()) {
 			s.Disable(ref)
 			ref = 0
 		}

@@ -45,6 +45,7 @@ type Server struct {
 	rules        atomic.Pointer[serverRules]
 	persistent   atomic.Int32 // templates bound to it (kernel: persistconns)
 	upper, lower atomic.Int32
+	down         atomic.Bool  // see SetDown
 	mtu          atomic.Int32 // of the path, as a router said; see pathMTU
 	mtuUntil     atomic.Int64
 	trashAt      int           // place in the trash
