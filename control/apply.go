@@ -25,20 +25,17 @@ func (d *Director) carryOut(steps []conf.Step) error {
 	} else if err := d.guardBefore(&e); err != nil {
 		return fmt.Errorf("guard: %w", err)
 	}
-	var err error
-	for i := range steps {
-		if err = d.do(steps[i].Change, &steps[i]); err != nil {
-			// Judged before, so this is a fault of the program.
-			err = fmt.Errorf("%v: %w", steps[i].Change, err)
-			break
-		}
+	judged := d.judged(steps)
+	err := d.doAll(steps, judged)
+	if err == nil {
+		err = d.rejudge(judged)
 	}
 	if gerr := guarded(); gerr != nil {
 		err = errors.Join(err, fmt.Errorf("guard: %w", gerr))
 	}
 	if err != nil { // go back to what was
 		d.state.Undo(0)
-		err = errors.Join(err, d.resync())
+		err = errors.Join(err, d.resync(judged))
 		d.plane.Publish()
 		d.updateHost()
 		return err
@@ -49,9 +46,10 @@ func (d *Director) carryOut(steps []conf.Step) error {
 		d.plane.SetEnvironment(d.environment(d.cfg))
 	}
 	d.plane.Publish()
-	if e.removed || e.sysctl {
+	if e.removed || e.sysctl || len(judged) > 0 {
 		d.plane.ExpireOrphans()
 	}
+	defer d.askAnew(judged)
 	if e.routes || e.marks { // rare: these bear on everything
 		d.publishTable(d.cfg, d.state.Snapshot().Services)
 		d.updateHost()
@@ -95,12 +93,27 @@ func serviceOf(p *host.Piece) conf.Service {
 	return s
 }
 
+// doAll makes the steps in the data plane, but for what judged services get with rejudge.
+func (d *Director) doAll(steps []conf.Step, judged map[conf.ServiceKey]bool) error {
+	for i := range steps {
+		c, ok := withoutServers(steps[i].Change, judged)
+		if !ok {
+			continue
+		}
+		if err := d.do(c, &steps[i]); err != nil {
+			// Judged before, so this is a fault of the program.
+			return fmt.Errorf("%v: %w", steps[i].Change, err)
+		}
+	}
+	return nil
+}
+
 // do makes one change in the data plane. What is not about services follows from the
 // new state as a whole.
 func (d *Director) do(c conf.Change, step *conf.Step) error {
 	switch c := c.(type) {
 	case conf.AddService:
-		return d.addService(c.Service)
+		return d.addService(&c.Service, c.Service.Servers)
 	case conf.EditService:
 		return d.plane.EditService(c.Service)
 	case conf.DelService:
@@ -121,8 +134,10 @@ func (d *Director) do(c conf.Change, step *conf.Step) error {
 	return nil
 }
 
-// resync makes the data plane's services those of the desired state.
-func (d *Director) resync() (err error) {
+// resync makes the data plane's services those of the desired state and the health that is
+// known of them, which is told of the judged ones again.
+func (d *Director) resync(judged map[conf.ServiceKey]bool) (err error) {
+	d.tellHealth(judged)
 	is := conf.Default()
 	for _, s := range d.plane.Services() {
 		svc := s.Service
@@ -132,7 +147,11 @@ func (d *Director) resync() (err error) {
 		is.Services = append(is.Services, svc)
 	}
 	want := conf.Default()
-	want.Services = d.state.Snapshot().Services
+	for s := range d.state.Services() {
+		svc := *s
+		svc.Health, svc.Servers = nil, d.serversInForce(s)
+		want.Services = append(want.Services, svc)
+	}
 	for _, c := range conf.Diff(is, want) {
 		err = errors.Join(err, d.do(c, &conf.Step{}))
 	}
@@ -140,11 +159,13 @@ func (d *Director) resync() (err error) {
 }
 
 // addService adds a service and its servers, oldest first, as ipvsadm -A and -a would.
-func (d *Director) addService(s conf.Service) error {
-	if err := d.plane.AddService(s); err != nil {
+func (d *Director) addService(s *conf.Service, servers []conf.Server) error {
+	bare := *s
+	bare.Health = nil // no business of the data plane
+	if err := d.plane.AddService(bare); err != nil {
 		return err
 	}
-	for _, srv := range s.Servers {
+	for _, srv := range servers {
 		if err := d.plane.AddServer(s.Key, srv); err != nil {
 			return err
 		}

@@ -55,6 +55,7 @@ type Director struct {
 	streams streams
 	drains  drains
 	own     string // the TUN the director made for itself; "" for none
+	health  watch
 
 	mu        sync.Mutex   // guards what follows: there is one writer at a time
 	state     *conf.Editor // the desired state, in the file's words
@@ -121,9 +122,11 @@ func New(cfg *conf.Config, opt Options) (d *Director, err error) {
 		return d, fmt.Errorf("read the host's routes: %w", err)
 	}
 	d.configureAll(cfg)
+	d.newWatch(d.newProber)
+	d.judgeAll()
 	services := d.state.Snapshot().Services
-	for _, s := range services {
-		if err = d.addService(s); err != nil {
+	for i := range services {
+		if err = d.addService(&services[i], d.serversInForce(&services[i])); err != nil {
 			return d, err
 		}
 	}
@@ -254,6 +257,8 @@ func (d *Director) Run(ctx context.Context, reload <-chan os.Signal) error {
 	g.Go(func() error { return d.serve(ctx, d.socket) })
 	d.serveOutside(ctx, g)
 	g.Go(func() error { return d.housekeep(ctx, reload) })
+	g.Go(func() error { return d.health.monitor.Run(ctx) })
+	g.Go(func() error { return d.health.notifier.Run(ctx) })
 	if d.cfg.Director.FollowRoutes {
 		g.Go(func() error { return d.follow(ctx) })
 	}
@@ -336,6 +341,8 @@ func (d *Director) housekeep(ctx context.Context, reload <-chan os.Signal) error
 	defer second.Stop()
 	estimate := time.NewTicker(dataplane.EstimatePeriod)
 	defer estimate.Stop()
+	signs := time.NewTicker(signsPeriod)
+	defer signs.Stop()
 	for {
 		select {
 		case <-ctx.Done():
@@ -344,9 +351,12 @@ func (d *Director) housekeep(ctx context.Context, reload <-chan os.Signal) error
 			_, _ = d.Reload(false) // it has logged what came of it
 		case <-estimate.C:
 			d.plane.Estimate()
+		case <-signs.C:
+			d.tellSigns()
 		case <-second.C:
 			d.plane.Housekeep()
 			d.mu.Lock()
+			d.keepHealth()
 			switch {
 			case d.guard != nil && d.guardLost():
 				d.updateHost()

@@ -52,13 +52,7 @@ func (d *Director) places(server, service string) ([]place, error) {
 		}
 		only = &k
 	}
-	addr, _ := netip.ParseAddr(server)
-	both, _ := netip.ParseAddrPort(server)
-	is := func(s *conf.Server) bool {
-		id := s.ID()
-		return s.Name != "" && s.Name == server || addr.IsValid() && id.Addr == addr.Unmap() ||
-			both.IsValid() && id.Addr == both.Addr().Unmap() && id.Port == both.Port()
-	}
+	is := serverNamed(server)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	var list []place
@@ -68,15 +62,30 @@ func (d *Director) places(server, service string) ([]place, error) {
 		}
 		for j := range svc.Servers {
 			if s := &svc.Servers[j]; is(s) {
-				others := slices.ContainsFunc(svc.Servers, func(o conf.Server) bool { return !is(&o) && o.Weight > 0 })
+				others := slices.ContainsFunc(svc.Servers, func(o conf.Server) bool { return !is(&o) && o.Weight > 0 && d.isUp(svc, &o) })
 				list = append(list, place{dataplane.ServerOf{Service: svc.Key, Server: s.ID()}, svc.Name, s.Name, *s, !others})
 			}
 		}
 	}
 	if len(list) == 0 {
-		return nil, fmt.Errorf("no service has a server %q (a name, an address, or an address and port)%w", server, unsaid{errNotFound})
+		return nil, noServer(server)
 	}
 	return list, nil
+}
+
+// serverNamed judges servers by a name, an address, or an address and port.
+func serverNamed(name string) func(*conf.Server) bool {
+	addr, _ := netip.ParseAddr(name)
+	both, _ := netip.ParseAddrPort(name)
+	return func(s *conf.Server) bool {
+		id := s.ID()
+		return s.Name != "" && s.Name == name || addr.IsValid() && id.Addr == addr.Unmap() ||
+			both.IsValid() && id.Addr == both.Addr().Unmap() && id.Port == both.Port()
+	}
+}
+
+func noServer(name string) error {
+	return fmt.Errorf("no service has a server %q (a name, an address, or an address and port)%w", name, unsaid{errNotFound})
 }
 
 // unsaid is an error's kind without its words.

@@ -54,6 +54,8 @@ func effectOf(steps []conf.Step) (e effect) {
 		case conf.DelServer:
 			e.gone = append(e.gone, host.PieceOf(c.Key, s.Server))
 			e.removed = true
+		case conf.SetHealth:
+			e.came, e.gone = appendSorry(e.came, c.Key, c.Health), appendSorry(e.gone, c.Key, c.Was)
 		case conf.SetSysctl:
 			e.sysctl = true
 		case conf.SetTimeouts:
@@ -69,10 +71,19 @@ func effectOf(steps []conf.Step) (e effect) {
 	return e
 }
 
+// appendPieces adds a service with its servers and its sorry server, whether they are in
+// the list now or not: so a change of health does not have to wait for the host.
 func appendPieces(list []host.Piece, s *conf.Service) []host.Piece {
 	list = append(list, host.Piece{Key: s.Key})
 	for i := range s.Servers {
 		list = append(list, host.PieceOf(s.Key, &s.Servers[i]))
+	}
+	return appendSorry(list, s.Key, s.Health)
+}
+
+func appendSorry(list []host.Piece, k conf.ServiceKey, h *conf.Health) []host.Piece {
+	for _, s := range sorryOf(h) {
+		list = append(list, host.PieceOf(k, &s))
 	}
 	return list
 }
@@ -93,6 +104,10 @@ func (d *Director) lingering() map[host.Piece]bool {
 // answers of removed servers while they have connections.
 func (d *Director) guardRules() host.Rules {
 	r := host.Rules{Services: d.state.Snapshot().Services, Marks: d.state.Settings().Marks, LocalPorts: d.ownPorts()}
+	for i := range r.Services {
+		s := &r.Services[i]
+		s.Servers = append(s.Servers, sorryOf(s.Health)...)
+	}
 	for p := range d.linger {
 		r.Services = append(r.Services, serviceOf(&p))
 	}

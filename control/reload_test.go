@@ -15,11 +15,17 @@ import (
 	"github.com/dirigo-lb/dirigo/conf"
 	"github.com/dirigo-lb/dirigo/control/host"
 	"github.com/dirigo-lb/dirigo/dataplane"
+	"github.com/dirigo-lb/dirigo/health"
 	"github.com/dirigo-lb/dirigo/packet"
 )
 
-// bareDirector is a director without sockets, for its writer's side.
+// bareDirector is a director without sockets, for its writer's side. Nobody runs its health.
 func bareDirector(t testing.TB, cfg *conf.Config) *Director {
+	t.Helper()
+	return bareDirectorAsking(t, cfg, nil)
+}
+
+func bareDirectorAsking(t testing.TB, cfg *conf.Config, prober func(conf.Probe, health.Target) (health.Prober, error)) *Director {
 	t.Helper()
 	start := time.Now()
 	p, err := dataplane.New(dataplane.Config{MaxConnections: 1000, Clock: func() time.Duration { return time.Since(start) + time.Hour }, Neighbors: arp.New(arp.Config{Announcements: -1})})
@@ -27,12 +33,14 @@ func bareDirector(t testing.TB, cfg *conf.Config) *Director {
 		t.Fatal(err)
 	}
 	d := &Director{plane: p, cfg: cfg, state: conf.NewEditor(cfg), file: cfg.Clone(), linger: map[host.Piece]bool{}, log: slog.New(slog.NewTextHandler(io.Discard, nil)), started: start}
+	d.newWatch(prober)
+	d.judgeAll()
 	for i, pt := range cfg.Ports {
 		d.links = append(d.links, dataplane.Link{Name: pt.Name, MAC: packet.MAC{2, 0, 0, 0, 0, byte(i + 1)}, MTU: 1500, L2: true})
 		d.view.Links = append(d.view.Links, host.LinkInfo{Name: pt.Name, MAC: packet.MAC{2, 0, 0, 0, 0, byte(i + 1)}, MTU: 1500, Up: true})
 	}
 	for _, s := range cfg.Services {
-		if err := d.addService(s); err != nil {
+		if err := d.addService(&s, d.serversInForce(&s)); err != nil {
 			t.Fatal(err)
 		}
 	}

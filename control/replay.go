@@ -237,7 +237,7 @@ func (r *replay) build(s *scan) error {
 	d.workers = r.workers
 	r.plane.Watch(&dataplane.Watcher{Told: r.told})
 	for _, svc := range r.cfg.Services {
-		if err := d.addService(svc); err != nil {
+		if err := d.addService(&svc, svc.Servers); err != nil { // nobody is asked: all are up
 			return err
 		}
 	}

@@ -66,6 +66,9 @@ listen    = "tcp/10.0.1.100:80"
 scheduler = "rr"
 forward   = "nat"
 
+  [service.check]
+  type = "tcp"
+
   [[service.server]]
   name    = "web-1"
   address = "10.0.2.11:80"
@@ -95,6 +98,8 @@ func newInMemory(tb testing.TB) *inMemory {
 	tb.Cleanup(plane.Conns().Close)
 	m.Director = &Director{opt: Options{Path: "memory.toml", Version: "1.0"}, log: slog.New(slog.NewTextHandler(io.Discard, nil)), started: time.Now(), cfg: cfg, plane: plane,
 		state: conf.NewEditor(cfg), file: cfg.Clone(), linger: map[host.Piece]bool{}}
+	m.newWatch(m.newProber) // which nobody runs
+	m.judgeAll()
 	var queues []dataplane.Queue
 	for i, p := range cfg.Ports {
 		m.queues[i] = &pcap.Queue{L2: true, Sink: func([]byte, packet.Vnet) {}}
@@ -104,7 +109,7 @@ func newInMemory(tb testing.TB) *inMemory {
 	m.workers = append(m.workers, plane.NewWorker(queues))
 	m.configureAll(cfg)
 	for _, s := range cfg.Services {
-		if err := m.addService(s); err != nil {
+		if err := m.addService(&s, m.serversInForce(&s)); err != nil {
 			tb.Fatal(err)
 		}
 	}

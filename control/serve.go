@@ -25,6 +25,7 @@ func (d *Director) routes() *http.ServeMux {
 	d.serveLists(mux)
 	d.serveTrace(mux)
 	d.serveDrain(mux)
+	d.serveHealth(mux)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusNotFound, fmt.Errorf("%s %s: there is no such thing in /v1", r.Method, r.URL.Path))
 	})

@@ -40,7 +40,7 @@ func (d *Director) figures() *http.ServeMux {
 // scrape answers with all figures in Prometheus's text format. It is written as it is
 // made and not compressed, which would cost more than it spares on the loopback.
 func (d *Director) scrape() http.HandlerFunc {
-	exporter := metrics.New(metrics.Source{Plane: d.plane, State: d.figuresState})
+	exporter := metrics.New(metrics.Source{Plane: d.plane, Health: d.health.monitor, State: d.figuresState})
 	slots := make(chan struct{}, maxScrapes)
 	return func(w http.ResponseWriter, _ *http.Request) {
 		select {
@@ -64,6 +64,8 @@ func (d *Director) figuresState() metrics.State {
 		ReloadErr: d.reloadErr, Reloaded: d.reloaded, ReloadedOK: d.outside.reloadedOK,
 	}
 	d.mu.Unlock()
+	n := d.health.notifier.Stats()
+	s.Notified = metrics.Notifications{Told: n.Told, Failed: n.Failed, Dropped: n.Dropped}
 	if s.Reloaded.IsZero() {
 		s.Reloaded = d.started
 	}

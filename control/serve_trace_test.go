@@ -81,6 +81,8 @@ func newDesk(t *testing.T, file string) *deskDirector {
 	}
 	t.Cleanup(plane.Conns().Close)
 	k.Director = &Director{plane: plane, cfg: cfg, state: conf.NewEditor(cfg), file: cfg.Clone(), linger: map[host.Piece]bool{}, log: slog.New(slog.DiscardHandler)}
+	k.newWatch(k.newProber) // which nobody runs
+	k.judgeAll()
 	var qs []dataplane.Queue
 	for i, p := range cfg.Ports {
 		k.links = append(k.links, dataplane.Link{Name: p.Name, MAC: p.MAC, MTU: 1500, L2: true})
@@ -89,7 +91,7 @@ func newDesk(t *testing.T, file string) *deskDirector {
 	}
 	k.workers = []*dataplane.Worker{plane.NewWorker(qs)}
 	for _, s := range cfg.Services {
-		if err := k.addService(s); err != nil {
+		if err := k.addService(&s, k.serversInForce(&s)); err != nil {
 			t.Fatal(err)
 		}
 	}

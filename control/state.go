@@ -3,6 +3,7 @@ package control
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/dirigo-lb/dirigo/conf"
 )
@@ -87,16 +88,9 @@ func (d *Director) try(c conf.Change, alone bool) error {
 	if d.needsRestart(made) {
 		return fmt.Errorf("%v: %w", made, ErrRestart)
 	}
-	switch m := made.(type) {
-	case conf.AddServer:
-		if err := d.plane.CheckServerAddress(m.Server.Addr); err != nil {
+	for _, s := range newServers(made) {
+		if err := d.plane.CheckServerAddress(s.Addr); err != nil {
 			return fmt.Errorf("%v: %w", c, err)
-		}
-	case conf.AddService:
-		for i := range m.Service.Servers {
-			if err := d.plane.CheckServerAddress(m.Service.Servers[i].Addr); err != nil {
-				return fmt.Errorf("%v: %w", c, err)
-			}
 		}
 	}
 	if alone {
@@ -105,6 +99,26 @@ func (d *Director) try(c conf.Change, alone bool) error {
 		}
 	}
 	return nil
+}
+
+// newServers are the servers that a change brings, sorry servers among them.
+func newServers(c conf.Change) []conf.Server {
+	switch c := c.(type) {
+	case conf.AddServer:
+		return []conf.Server{c.Server}
+	case conf.AddService:
+		return append(slices.Clip(c.Service.Servers), sorryOf(c.Service.Health)...)
+	case conf.SetHealth:
+		return sorryOf(c.Health)
+	}
+	return nil
+}
+
+func sorryOf(h *conf.Health) []conf.Server {
+	if h == nil || h.Sorry == nil {
+		return nil
+	}
+	return []conf.Server{*h.Sorry}
 }
 
 // needsRestart leaves the control socket out where the command line has named it.

@@ -25,6 +25,7 @@ func (d *Director) Status() api.Status {
 		Version: d.opt.Version, Name: d.cfg.Director.Name, Uptime: time.Since(d.started).Seconds(), Workers: len(d.workers),
 		Connections: d.plane.Conns().Len(), Max: d.plane.Conns().Max(), Reasons: map[string]uint64{}, Neighbors: map[string]uint64{},
 	}
+	s.Health = d.healthCounts()
 	if d.reloadErr != nil {
 		s.ReloadError = d.reloadErr.Error()
 	}

@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"fmt"
+	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -15,6 +17,7 @@ import (
 type snapshot struct {
 	Status   api.Status          `json:"status"`
 	Services []api.ServiceStatus `json:"services"`
+	Down     []api.ServiceHealth `json:"down,omitempty"` // services with servers that are not up by their health checks
 }
 
 // takeSnapshot asks a director.
@@ -29,7 +32,50 @@ func takeSnapshot(ctx context.Context, c *api.Client) (s snapshot, err error) {
 		}
 		s.Services = append(s.Services, one)
 	}
+	if h := s.Status.Health; h == nil || h.ServersDown+h.ServicesDown == 0 {
+		return s, nil
+	}
+	for one, err := range api.Lines[api.ServiceHealth](ctx, c, "/v1/health?down=yes") {
+		if err != nil {
+			return s, err
+		}
+		s.Down = append(s.Down, one)
+	}
 	return s, nil
+}
+
+// states are those of the servers of a service that are not up: of those in its list by
+// address, and the others, which were taken out.
+func (s *snapshot) states(svc *api.ServiceStatus) (in map[netip.AddrPort]string, out []api.ServerHealth) {
+	for i := range s.Down {
+		if s.Down[i].Service != svc.Service.Service {
+			continue
+		}
+		in = map[netip.AddrPort]string{}
+		for _, d := range s.Down[i].Servers {
+			if slices.ContainsFunc(svc.Servers, func(o api.ServerStatus) bool { return o.Address == d.Server }) {
+				in[d.Server] = d.State
+			} else {
+				out = append(out, d)
+			}
+		}
+	}
+	return in, out
+}
+
+// healthText sums health up; "" if no server is checked.
+func healthText(h *api.HealthCounts) string {
+	if h == nil {
+		return ""
+	}
+	text := fmt.Sprintf("%d servers, %d down", h.Servers, h.ServersDown)
+	if h.ServicesDown > 0 {
+		text += fmt.Sprintf("; %d of %d services without their quorum", h.ServicesDown, h.Services)
+	}
+	if h.Sorry > 0 {
+		text += fmt.Sprintf("; sorry servers serve %d", h.Sorry)
+	}
+	return text
 }
 
 // short writes a number in at most five places: 99999, 1234k, 56M.

@@ -38,7 +38,7 @@ func root() *cobra.Command {
 	cmd.AddCommand(configCommand(), ipvsadmCommand())
 	cmd.AddCommand(realserverCommand())
 	cmd.AddCommand(traceCommand(), captureCommand(), drainCommand(), undrainCommand(), statusCommand(), connsCommand(), topCommand())
-	cmd.AddCommand(demoCommand())
+	cmd.AddCommand(healthCommand(), demoCommand())
 	cmd.AddCommand(sysctlCommand())
 	return cmd
 }

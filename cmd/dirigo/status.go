@@ -52,6 +52,9 @@ func printStatus(w io.Writer, s *snapshot) error {
 	if st.ReloadError != "" {
 		fmt.Fprintf(t, "the last reload was refused: %s\n", st.ReloadError)
 	}
+	if st.Health != nil {
+		fmt.Fprintf(t, "health  %s\n", healthText(st.Health))
+	}
 	fmt.Fprintf(t, "\nPORT / WORKER\tRECEIVED\tBATCH\tRING FULL\tDROPPED\tSENT\tLOST\n")
 	for _, p := range st.Ports {
 		fmt.Fprintf(t, "%s\t%d\t\t\t%d\t%d\t%s\n", p.Name, p.Received, p.Dropped, p.Sent, lostText(&p))
@@ -67,13 +70,17 @@ func printStatus(w io.Writer, s *snapshot) error {
 			key = " " + svc.Service.Service.String()
 		}
 		fmt.Fprintf(t, "%s%s %s\t\t\t\t\t%s\n", serviceName(svc), key, svc.Scheduler, rateCells(&svc.Rates))
+		states, out := s.states(svc)
 		for j := range svc.Servers {
 			d := &svc.Servers[j]
-			mark := ""
+			mark := spaced(states[d.Address])
 			if d.Overloaded {
-				mark = " overloaded"
+				mark += " overloaded"
 			}
 			fmt.Fprintf(t, "  %s%s\t%v\t%d\t%d\t%d\t%s\n", serverName(d), mark, d.Forward, d.Weight, d.Active, d.Inactive, rateCells(&d.Rates))
+		}
+		for j := range out {
+			fmt.Fprintf(t, "  %s %s\t\tout of %d\n", addressText(out[j].Server, out[j].Name), out[j].State, out[j].Weight.File)
 		}
 	}
 	if drops := dropsOf(st.Reasons); len(drops) > 0 {
@@ -91,6 +98,14 @@ func lostText(p *api.Port) string {
 		return "0"
 	}
 	return fmt.Sprintf("%d (full %d, refused %d, link down %d)", p.Lost, p.LostFull, p.LostRefused, p.LostDown)
+}
+
+// spaced is a word with a space before it.
+func spaced(s string) string {
+	if s == "" {
+		return ""
+	}
+	return " " + s
 }
 
 func rateCells(r *api.Rates) string {

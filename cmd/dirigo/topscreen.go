@@ -84,11 +84,17 @@ func (s *topScreen) rows() (rows []topRow) {
 		}
 		g := group{head: topRow{name: name, rates: svc.Rates}}
 		all := s.fits(name)
+		states, out := s.snap.states(svc)
 		for j := range svc.Servers {
 			d := &svc.Servers[j]
 			g.head.weight, g.head.active, g.head.inactive = g.head.weight+d.Weight, g.head.active+d.Active, g.head.inactive+d.Inactive
-			if n := serverName(d); all || s.fits(n) {
+			if n := serverName(d) + spaced(states[d.Address]); all || s.fits(n) {
 				g.list = append(g.list, topRow{n, true, d.Weight, d.Active, d.Inactive, d.Rates})
+			}
+		}
+		for j := range out {
+			if n := addressText(out[j].Server, out[j].Name) + " " + out[j].State; all || s.fits(n) {
+				g.list = append(g.list, topRow{name: n, server: true})
 			}
 		}
 		if all || len(g.list) > 0 {
@@ -131,6 +137,9 @@ func (s *topScreen) render(w, h int) []string {
 	}
 	st := &s.snap.Status
 	lines := []string{fmt.Sprintf("%s  up %s  %d workers  %d of %d connections", st.Name, since(st.Uptime), st.Workers, st.Connections, st.Max), s.frames()}
+	if st.Health != nil {
+		lines[0] += "  health " + healthText(st.Health)
+	}
 	if s.err != nil {
 		lines[1] = "! " + s.err.Error()
 	}

@@ -23,7 +23,8 @@ var types = typesOf(Status{}, Port{}, Queue{}, ServiceStatus{}, ServerStatus{}, 
 	Connection{}, Info{}, Timeouts{}, Changes{}, Change{}, ChangesReply{}, Refusal{}, ReloadReply{}, Health{}, Neighbor{}, Ports{}, PortStatus{},
 	Reasons{}, Reason{}, Sysctls{}, Sysctl{}, SysctlValue{}, Marks{}, Mark{}, RatesReply{}, ServiceRates{}, Problem{},
 	TraceLine{}, TraceEnd{}, Journey{}, Packet{}, SentFrame{}, DrainRequest{}, UndrainRequest{}, Drains{}, Drain{},
-	ConfigDiff{}, Planned{}, Saved{})
+	ConfigDiff{}, Planned{}, Saved{}, ServiceHealth{}, Sorry{}, ServerHealth{}, WeightHealth{}, CheckHealth{}, ProbeResult{},
+	HealthEvents{}, HealthEvent{}, HealthCheckRequest{}, HealthAnswers{}, HealthCounts{})
 
 func typesOf(values ...any) map[string]reflect.Type {
 	m := map[string]reflect.Type{}

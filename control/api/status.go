@@ -19,6 +19,7 @@ type Status struct {
 	Reasons     map[string]uint64 `json:"frames_by_reason"` // what became of received frames; zero ones are left out
 	Neighbors   map[string]uint64 `json:"neighbor_events"`
 	ReloadError string            `json:"last_reload_error,omitempty"`
+	Health      *HealthCounts     `json:"health,omitempty"` // nil: no service has health checks
 }
 
 // Port is one port.

@@ -2,6 +2,7 @@ package metrics
 
 import (
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -62,7 +63,7 @@ type collector struct{ source Source }
 
 // Describe is of prometheus.Collector.
 func (c *collector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range descs {
+	for _, d := range slices.Concat(descs, healthDescs) {
 		ch <- d
 	}
 }
@@ -125,6 +126,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	count(ipvsOutPackets, total.OutPkts)
 	count(ipvsInBytes, total.InBytes)
 	count(ipvsOutBytes, total.OutBytes)
+	collectHealth(ch, c.source.Health, &s.Notified)
 }
 
 func batchSizes(l *dataplane.Load, id string) prometheus.Metric {

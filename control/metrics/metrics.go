@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/common/expfmt"
 
 	"github.com/dirigo-lb/dirigo/dataplane"
+	"github.com/dirigo-lb/dirigo/health"
 )
 
 // ContentType is that of what Write writes.
@@ -16,8 +17,9 @@ const ContentType = "text/plain; version=0.0.4; charset=utf-8"
 
 // Source is what an Exporter reads.
 type Source struct {
-	Plane *dataplane.Plane
-	State func() State // what the control plane knows beside it; called once a scrape
+	Plane  *dataplane.Plane
+	Health *health.Monitor
+	State  func() State // what the control plane knows beside them; called once a scrape
 }
 
 // State is what the control plane knows.
@@ -30,6 +32,7 @@ type State struct {
 	ReloadedOK  time.Time // the last that was taken over, the start included
 	APIRefused  uint64    // requests without the right to make them
 	WorkerCount int
+	Notified    Notifications
 }
 
 // Port is a port's name and whether its link is up.
@@ -63,5 +66,8 @@ func (e *Exporter) Write(w io.Writer) error {
 			return err
 		}
 	}
-	return writeServices(w, e.source.Plane)
+	if err := writeServices(w, e.source.Plane); err != nil {
+		return err
+	}
+	return writeHealth(w, e.source.Health)
 }

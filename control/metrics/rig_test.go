@@ -1,6 +1,7 @@
 package metrics
 
 import (
+	"context"
 	"errors"
 	"net/netip"
 	"testing"
@@ -10,6 +11,7 @@ import (
 	"github.com/dirigo-lb/dirigo/conf"
 	"github.com/dirigo-lb/dirigo/dataplane"
 	"github.com/dirigo-lb/dirigo/dataplane/pcap"
+	"github.com/dirigo-lb/dirigo/health"
 	"github.com/dirigo-lb/dirigo/packet"
 )
 
@@ -100,10 +102,42 @@ func (g *rig) turn() {
 var refusal = errors.New("x.toml:3: \"quoted\\path\" is wrong\nand more")
 
 func (g *rig) exporter() *Exporter {
-	return New(Source{Plane: g.plane, State: func() State {
-		return State{Version: "1.2", Uptime: 90 * time.Second, WorkerCount: 1, Ports: []Port{{"cl0", true}, {"sv0", false}}, APIRefused: 3,
+	return New(Source{Plane: g.plane, Health: judge(g.tb), State: func() State {
+		return State{Version: "1.2", Uptime: 90 * time.Second, WorkerCount: 1, Ports: []Port{{"cl0", true}, {"sv0", false}}, APIRefused: 3, Notified: Notifications{4, 5, 6},
 			ReloadErr: refusal, Reloaded: time.Unix(2000, 500e6), ReloadedOK: time.Unix(1000, 0)}
 	}})
+}
+
+// judge is a monitor that has asked two servers of a service once: one is down.
+func judge(tb testing.TB) *health.Monitor {
+	tb.Helper()
+	m := health.New(health.Config{Prober: func(_ conf.Probe, t health.Target) (health.Prober, error) { return asked{t}, nil }})
+	k := conf.ServiceKey{Proto: packet.TCP, Addr: netip.MustParseAddr("10.0.1.100"), Port: 80}
+	check := conf.HealthCheck{Probe: conf.Probe{Type: conf.ProbeTCP, Timeout: time.Second}, Interval: time.Hour, Rise: 1, Fall: 1}
+	up := server("10.0.2.11:80", 1)
+	up.Name = "up"
+	m.Update([]conf.Service{{Name: `w"e\b`, Key: k, Servers: []conf.Server{up, server("10.0.2.12:80", 3)}, Health: &conf.Health{Checks: []conf.HealthCheck{check}, Quorum: 1}}}, nil)
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- m.Run(ctx) }()
+	tb.Cleanup(func() { cancel(); <-ended })
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		if p := m.Stats().Probes; p[health.Asked{Type: conf.ProbeTCP}] == 1 && p[health.Asked{Type: conf.ProbeTCP, Why: health.WhyRefused}] == 1 {
+			return m
+		}
+		if time.Now().After(deadline) {
+			tb.Fatal("not both answers")
+		}
+	}
+}
+
+type asked struct{ of health.Target }
+
+func (a asked) Probe(context.Context) health.Result {
+	if a.of.Addr == netip.MustParseAddr("10.0.2.12") {
+		return health.Result{At: time.Now(), Took: 2 * time.Millisecond, Why: health.WhyRefused}
+	}
+	return health.Result{At: time.Now(), Took: 7 * time.Millisecond, OK: true}
 }
 
 func server(a string, weight int) conf.Server {

@@ -49,14 +49,21 @@ func read(p *dataplane.Plane) *snapshot {
 // labels writes those of a service, or of a server of it. A name stands only where one is
 // given, which is the same to Prometheus as an empty one.
 func (s *snapshot) labels(svc *dataplane.ServiceStatus, d *dataplane.ServerStatus) span {
+	if d == nil {
+		return s.labelsOf(svc.Key, svc.Name, nil, "")
+	}
+	return s.labelsOf(svc.Key, svc.Name, &d.Server, d.Name)
+}
+
+func (s *snapshot) labelsOf(k conf.ServiceKey, name string, server fmt.Stringer, serverName string) span {
 	from := len(s.text)
 	s.text = append(s.text, `{service="`...)
-	s.text = append(s.text, svc.Key.String()...)
-	s.label(`",service_name="`, svc.Name)
-	if d != nil {
+	s.text = append(s.text, k.String()...)
+	s.label(`",service_name="`, name)
+	if server != nil {
 		s.text = append(s.text, `",server="`...)
-		s.text = append(s.text, d.Server.String()...)
-		s.label(`",server_name="`, d.Name)
+		s.text = append(s.text, server.String()...)
+		s.label(`",server_name="`, serverName)
 	}
 	s.text = append(s.text, `"} `...)
 	return span{from, len(s.text)}
@@ -146,16 +153,16 @@ func (s *snapshot) merged() []sample {
 }
 
 // family is a metric of services or servers.
-type family struct {
+type family[T any] struct {
 	name, kind, help string
-	value            func(*sample) uint64
+	value            func(*T) uint64
 }
 
 const counter, gauge = "counter", "gauge"
 
 // counts are the families that services and servers have both.
-func counts(of, what string) []family {
-	return []family{
+func counts(of, what string) []family[sample] {
+	return []family[sample]{
 		{"dirigo_" + of + "_connections_total", counter, "Connections " + what + " has got.", func(s *sample) uint64 { return s.Conns }},
 		{"dirigo_" + of + "_in_packets_total", counter, "Packets from clients to " + what + ".", func(s *sample) uint64 { return s.InPkts }},
 		{"dirigo_" + of + "_out_packets_total", counter, "Packets of " + what + " to clients that came by the director.", func(s *sample) uint64 { return s.OutPkts }},
@@ -165,17 +172,17 @@ func counts(of, what string) []family {
 }
 
 var serviceFamilies = append(counts("service", "a virtual service"),
-	family{"dirigo_service_servers", gauge, "Real servers of a virtual service.", func(s *sample) uint64 { return uint64(s.active) }})
+	family[sample]{"dirigo_service_servers", gauge, "Real servers of a virtual service.", func(s *sample) uint64 { return uint64(s.active) }})
 
 var serverFamilies = append(counts("server", "a real server"),
-	family{"dirigo_server_active_connections", gauge, "Connections in a state that counts as active, ESTABLISHED above all.", active},
-	family{"dirigo_server_inactive_connections", gauge, "Connections in any other state.", inactive},
-	family{"dirigo_server_persistent_connections", gauge, "Templates of persistence.", func(s *sample) uint64 { return uint64(s.persistent) }},
-	family{"dirigo_server_weight", gauge, "Weight; 0: quiesced.", weight},
-	family{"dirigo_server_overloaded", gauge, "Whether the upper threshold was reached, and the lower not yet again.", func(s *sample) uint64 { return uint64(truth(s.overloaded)) }})
+	family[sample]{"dirigo_server_active_connections", gauge, "Connections in a state that counts as active, ESTABLISHED above all.", active},
+	family[sample]{"dirigo_server_inactive_connections", gauge, "Connections in any other state.", inactive},
+	family[sample]{"dirigo_server_persistent_connections", gauge, "Templates of persistence.", func(s *sample) uint64 { return uint64(s.persistent) }},
+	family[sample]{"dirigo_server_weight", gauge, "Weight; 0: quiesced.", weight},
+	family[sample]{"dirigo_server_overloaded", gauge, "Whether the upper threshold was reached, and the lower not yet again.", func(s *sample) uint64 { return uint64(truth(s.overloaded)) }})
 
 // backendFamilies are node_exporter's.
-var backendFamilies = []family{
+var backendFamilies = []family[sample]{
 	{"node_ipvs_backend_connections_active", gauge, "The current active connections by local and remote address.", active},
 	{"node_ipvs_backend_connections_inactive", gauge, "The current inactive connections by local and remote address.", inactive},
 	{"node_ipvs_backend_weight", gauge, "The current backend weight by local and remote address.", weight},
@@ -190,14 +197,14 @@ func writeServices(w io.Writer, p *dataplane.Plane) error {
 	s := read(p)
 	out := &textWriter{w: w, text: s.text}
 	for _, f := range serviceFamilies {
-		out.family(&f, s.services, func(x *sample) span { return x.labels })
+		writeFamily(out, &f, s.services, func(x *sample) span { return x.labels })
 	}
 	for _, f := range serverFamilies {
-		out.family(&f, s.servers, func(x *sample) span { return x.labels })
+		writeFamily(out, &f, s.servers, func(x *sample) span { return x.labels })
 	}
 	backends := s.merged()
 	for _, f := range backendFamilies {
-		out.family(&f, backends, func(x *sample) span { return x.ipvs })
+		writeFamily(out, &f, backends, func(x *sample) span { return x.ipvs })
 	}
 	return out.flush()
 }

@@ -16,8 +16,8 @@ type textWriter struct {
 // writeSize is how much is written at a time.
 const writeSize = 64 << 10
 
-// family writes a family with its samples; one without samples is left out.
-func (t *textWriter) family(f *family, samples []sample, labels func(*sample) span) {
+// writeFamily writes a family with its samples; one without samples is left out.
+func writeFamily[T any](t *textWriter, f *family[T], samples []T, labels func(*T) span) {
 	if len(samples) == 0 || t.err != nil {
 		return
 	}
