@@ -24,6 +24,7 @@ type cluster struct {
 	servers                       []*server
 	vip                           netip.Addr
 	port                          string // the director's port to the clients
+	sources                       int    // addresses that clients of steady loads have had
 }
 
 // shape is what may differ between clusters.

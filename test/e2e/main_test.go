@@ -2,7 +2,8 @@
 // curl, a router, nginx as real servers, the kernel's own stack on every side.
 //
 // DIRIGO_E2E_RACE=1 builds the director with the race detector. DIRIGO_E2E_FULL=1
-// moves a gigabyte in every transfer, and lists 10,000 services and 1,000,000 connections.
+// moves a gigabyte in every transfer, lists 10,000 services and 1,000,000 connections, and
+// asks 10,000 servers each second for two minutes.
 package e2e
 
 import (

@@ -93,10 +93,13 @@ func (s *shell) begins(n int, words ...string) (first, whole time.Duration, byte
 }
 
 // rss is the resident memory of the director in bytes; 0 when it has ended.
-func (d *director) rss() int {
+func (d *director) rss() int { return d.memory("VmRSS") }
+
+// memory is a figure of proc_pid_status(5) in bytes. RssAnon leaves the rings out.
+func (d *director) memory(figure string) int {
 	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", d.PID()))
 	var kb int
-	if _, rest, found := strings.Cut(string(b), "VmRSS:"); found {
+	if _, rest, found := strings.Cut(string(b), figure+":"); found {
 		fmt.Sscan(rest, &kb)
 	}
 	return kb << 10
