@@ -65,14 +65,14 @@ func DiffAddr(old, new Addr, v6 bool, acc uint32) uint32 {
 // RFC 1624 section 3 equation 3. A wrong checksum stays wrong. UDP writes a result of 0
 // as 0xffff (RFC 768), and leaves a checksum of 0 alone: both are the caller's.
 func UpdateComplete(check uint16, diff uint32) uint16 {
-	return ^Fold(uint32(^check) + uint32(Fold(diff)))
+	return ^Fold(add(uint32(^check), diff))
 }
 
 // UpdatePartial brings a difference into an unfinished checksum (VnetNeedsCsum), which
 // is the sum of the pseudo-header without the complement: C' = C + ~m + m'. Only fields
 // of the pseudo-header belong into diff; ports are summed later, by who finishes it.
 func UpdatePartial(check uint16, diff uint32) uint16 {
-	return Fold(uint32(check) + uint32(Fold(diff)))
+	return Fold(add(uint32(check), diff))
 }
 
 // add adds with the carry brought around, so that no accumulator overflows.
