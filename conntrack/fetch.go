@@ -20,7 +20,7 @@ func (t *Table) Hash(proto uint8, client *packet.Addr, port uint16) uint64 {
 // FetchBucket asks for the memory of a client's shard and bucket.
 func (t *Table) FetchBucket(h uint64) {
 	prefetch(unsafe.Pointer(t.bucket(h)))
-	prefetch(unsafe.Pointer(&t.shards[h>>t.toShard]))
+	prefetch(unsafe.Pointer(t.shard(h)))
 }
 
 // FetchEntry asks for the memory of the newest entry that may be of a client's end. It
@@ -29,13 +29,10 @@ func (t *Table) FetchBucket(h uint64) {
 //
 //go:norace
 func (t *Table) FetchEntry(h uint64) {
-	b, tag := t.bucket(h), tagOf(h)
-	for i, w := range b.tags {
-		if m := same(w, tag); m != 0 {
-			c := unsafe.Pointer(&t.conns[b.refs[lane(i, m)]])
-			prefetch(c) // an entry lies in two lines
-			prefetch(unsafe.Add(c, 64))
-			return
-		}
+	b := t.bucket(h)
+	if m := b.holders(tagOf(h)); m != 0 {
+		c := unsafe.Pointer(&t.conns[b.refs[lane(m)]])
+		prefetch(c) // an entry lies in two lines
+		prefetch(unsafe.Add(c, 64))
 	}
 }

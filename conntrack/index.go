@@ -41,8 +41,17 @@ func same(w, tag uint64) uint64 {
 	return (x - eachLane) &^ x & laneTops
 }
 
-// lane is the lane that the lowest bit of m, of tags[i], is in.
-func lane(i int, m uint64) int { return (4*i + bits.TrailingZeros64(m)/16) % lanes }
+// gather brings the top bits of four lanes down to the lowest four bits.
+func gather(m uint64) uint64 { return m >> 15 * (1<<48 | 1<<33 | 1<<18 | 1<<3) >> 48 }
+
+// holders has a bit for each lane that holds tag, the newest's lowest. No branch depends on
+// where that is, which nobody could predict.
+func (b *bucket) holders(tag uint64) uint64 {
+	return gather(same(b.tags[0], tag)) | gather(same(b.tags[1], tag))<<4
+}
+
+// lane is the number of the lowest bit of m, which is of holders and not 0.
+func lane(m uint64) int { return bits.TrailingZeros64(m) % lanes }
 
 // push puts r first.
 func (b *bucket) push(conns []Conn, r Ref, tag uint64) {
@@ -101,8 +110,12 @@ func (b *bucket) all(conns []Conn) iter.Seq[Ref] {
 	}
 }
 
-// bucket is where entries of hash h are.
-func (t *Table) bucket(h uint64) *bucket { return &t.index[h>>t.toBucket] }
+// bucket is where entries of hash h are. (toBucket is below 64; that it is masked spares the
+// question.)
+func (t *Table) bucket(h uint64) *bucket { return &t.index[h>>(t.toBucket&63)] }
+
+// shard is where hash h is locked.
+func (t *Table) shard(h uint64) *Shard { return &t.shards[h>>(t.toShard&63)] }
 
 // buckets are a shard's part of the index.
 func (t *Table) buckets(shard int) []bucket {

@@ -138,7 +138,7 @@ func (t *Table) Max() int { return int(t.max) }
 // want. No lookup finds an entry that is over by now.
 func (t *Table) Lock(proto uint8, client *packet.Addr, port uint16, now Tick) (*Shard, uint64) {
 	h := t.hash(proto, client, port)
-	s := &t.shards[h>>t.toShard]
+	s := t.shard(h)
 	s.mu.Lock()
 	if s.now = now; s.isDue(now) {
 		budget := lockBudget
@@ -167,16 +167,23 @@ func (s *Shard) In(h uint64, k *Key) Ref {
 	if k.ClientPort == 0 {
 		want |= FlagNoCPort // an entry that waits for its port is stored under port 0
 	}
-	return s.live(h, k, want)
+	r := s.in(h, k, want)
+	if s.wheel.late {
+		r = s.live(r, h, k, want)
+	}
+	return r
 }
 
 // Template finds the template with the client network, port 0 and virtual end of k
 // (ip_vs_ct_in_get).
-func (s *Shard) Template(h uint64, k *Key) Ref { return s.live(h, k, family(k.V6)|FlagTemplate) }
+func (s *Shard) Template(h uint64, k *Key) Ref {
+	want := family(k.V6) | FlagTemplate
+	return s.live(s.in(h, k, want), h, k, want)
+}
 
-// live is in without entries that are over though the shard is late to end them.
-func (s *Shard) live(h uint64, k *Key, want Flags) Ref {
-	r := s.in(h, k, want)
+// live is r, which in has found, or what in finds in its place when r is over though the
+// shard is late to end it.
+func (s *Shard) live(r Ref, h uint64, k *Key, want Flags) Ref {
 	for r != 0 && s.wheel.late && s.settle(r) {
 		r = s.in(h, k, want)
 	}
@@ -184,16 +191,14 @@ func (s *Shard) live(h uint64, k *Key, want Flags) Ref {
 }
 
 func (s *Shard) in(h uint64, k *Key, want Flags) Ref {
-	b, tag := s.t.bucket(h), tagOf(h)
-	for i, w := range b.tags {
-		for m := same(w, tag); m != 0; m &= m - 1 {
-			if r := b.refs[lane(i, m)]; s.t.conns[r].isIn(k, want) {
-				return r
-			}
+	b, conns := s.t.bucket(h), s.t.conns
+	for m := b.holders(tagOf(h)); m != 0; m &= m - 1 {
+		if r := b.refs[lane(m)]; conns[r].isIn(k, want) {
+			return r
 		}
 	}
-	for r := b.more; r != 0; r = s.t.conns[r].next {
-		if s.t.conns[r].isIn(k, want) {
+	for r := b.more; r != 0; r = conns[r].next {
+		if conns[r].isIn(k, want) {
 			return r
 		}
 	}
@@ -217,16 +222,14 @@ func (s *Shard) Out(h uint64, k *Key) Ref {
 }
 
 func (s *Shard) out(h uint64, k *Key) Ref {
-	b, tag := s.t.bucket(h), tagOf(h)
-	for i, w := range b.tags {
-		for m := same(w, tag); m != 0; m &= m - 1 {
-			if r := b.refs[lane(i, m)]; s.t.conns[r].isOut(k) {
-				return r
-			}
+	b, conns := s.t.bucket(h), s.t.conns
+	for m := b.holders(tagOf(h)); m != 0; m &= m - 1 {
+		if r := b.refs[lane(m)]; conns[r].isOut(k) {
+			return r
 		}
 	}
-	for r := b.more; r != 0; r = s.t.conns[r].next {
-		if s.t.conns[r].isOut(k) {
+	for r := b.more; r != 0; r = conns[r].next {
+		if conns[r].isOut(k) {
 			return r
 		}
 	}
