@@ -10,9 +10,9 @@ import (
 // of the checks decides which ICMP error a client sees: route, TTL, MTU
 // (__ip_vs_get_out_rt and the transmitters of ip_vs_xmit.c).
 func (w *Worker) forward(f *packet.Frame, a *action) (Verdict, Reason) {
-	to := a.addr
+	to := &a.addr
 	if a.method == conf.Bypass { // whose entry names no server
-		to = f.Flow.Dst
+		to = &f.Flow.Dst
 	}
 	rt := w.route(to)
 	switch {
@@ -25,35 +25,31 @@ func (w *Worker) forward(f *packet.Frame, a *action) (Verdict, Reason) {
 	case rt.kind == ToHost || a.method == conf.Local:
 		return w.toHost(f, a)
 	}
-	var tunnel encap.Tunnel
 	mtu := int(rt.mtu)
 	if a.server != nil && a.server.mtu.Load() != 0 {
 		mtu = a.server.pathMTU(mtu, w.now)
 	}
 	if a.method == conf.Tunnel {
-		tunnel = encap.Tunnel{Dst: to, V6: !to.Is4()}
-		if a.server != nil {
-			tunnel = a.server.rules.Load().tunnel
-		}
-		tunnel.Src, tunnel.PMTUDisc = w.table.source(rt, tunnel.V6), w.table.sysctl.PMTUDisc.On()
-		mtu -= encap.Overhead(&tunnel)
+		w.outer(a, rt)
+		mtu -= encap.Overhead(&w.tunnelTo)
 	}
-	vip := f.Flow.Dst
 	if f.TTL <= 1 {
-		w.sendICMP(f, vip, icmpTimeExceeded, 0)
+		w.sendICMP(f, f.Flow.Dst, icmpTimeExceeded, 0)
 		return Drop, TTLExceeded
 	}
 	encap.DecTTL(f)
-	if a.method == conf.Tunnel && (mtu < 68 || tunnel.V6 && mtu < 1280) { // RFC 791; RFC 8200
+	if a.method == conf.Tunnel && (mtu < 68 || w.tunnelTo.V6 && mtu < 1280) { // RFC 791; RFC 8200
 		w.explainMTU(firstWhy, mtu)
 		return Drop, TunnelTooSmall
 	}
-	recordRoute(f, vip)
+	if hasOptions(f) {
+		recordRoute(f, &f.Flow.Dst)
+	}
 	if (a.quote == nil || f.Flow.V6) && w.refusesSize(f, a.method, mtu) {
 		if w.explainMTU(firstWhy, mtu); a.method == conf.Tunnel {
 			w.explainMTU(whyTunnelTooBig, mtu)
 		}
-		w.sendICMP(f, vip, icmpTooBig, uint32(mtu))
+		w.sendICMP(f, f.Flow.Dst, icmpTooBig, uint32(mtu))
 		return Drop, TooBig
 	}
 	switch a.method {
@@ -65,13 +61,24 @@ func (w *Worker) forward(f *packet.Frame, a *action) (Verdict, Reason) {
 		}
 		w.translate(f, a)
 	case conf.Tunnel:
-		return w.tunnel(f, &tunnel, rt, mtu+encap.Overhead(&tunnel))
+		return w.tunnel(f, &w.tunnelTo, rt, mtu+encap.Overhead(&w.tunnelTo))
 	}
 	if int(a.method) >= len(methodReason) {
 		w.explainWhy(whyNoMethod)
 		return Drop, NotEncapsulated
 	}
-	return w.emit(f, rt, &to, methodReason[a.method])
+	return w.emit(f, rt, to, methodReason[a.method])
+}
+
+// outer makes w.tunnelTo the tunnel to the server that a names, along rt.
+func (w *Worker) outer(a *action, rt *route) {
+	t := &w.tunnelTo
+	if a.server != nil {
+		*t = a.server.rules.Load().tunnel
+	} else {
+		*t = encap.Tunnel{Dst: a.addr, V6: !a.addr.Is4()}
+	}
+	t.Src, t.PMTUDisc = *w.table.source(rt, t.V6), w.table.sysctl.PMTUDisc.On()
 }
 
 // translate makes a client's packet, or an ICMP error that quotes a server's, one for
@@ -97,7 +104,7 @@ func (w *Worker) refusesSize(f *packet.Frame, method conf.Forward, mtu int) bool
 // that translates it: its TTL is spent, or it is too long for its way out and may not
 // be cut. Such a packet does not count for its connection.
 func (w *Worker) stopsReply(f *packet.Frame) bool {
-	rt := w.route(f.Flow.Dst)
+	rt := w.route(&f.Flow.Dst)
 	return f.TTL <= 1 || rt != nil && rt.kind == Unicast && f.DF && w.tooLong(f, int(rt.mtu))
 }
 
@@ -107,7 +114,7 @@ func (w *Worker) answer(f *packet.Frame, a *action) (Verdict, Reason) {
 	if a.method != conf.NAT {
 		return Pass, ReplyUntouched
 	}
-	rt := w.route(f.Flow.Dst)
+	rt := w.route(&f.Flow.Dst)
 	if rt == nil || rt.kind != Unicast {
 		if rt != nil && rt.kind == ToHost {
 			return w.answerHost(f, a)
@@ -126,7 +133,9 @@ func (w *Worker) answer(f *packet.Frame, a *action) (Verdict, Reason) {
 		return Drop, TooBig
 	}
 	encap.DecTTL(f)
-	recordRoute(f, w.table.source(rt, f.Flow.V6))
+	if hasOptions(f) {
+		recordRoute(f, w.table.source(rt, f.Flow.V6))
+	}
 	if a.app != 0 {
 		if f = w.ftpReply(f, a); f == nil {
 			return Drop, BadTransportChecksum
@@ -217,14 +226,14 @@ func (w *Worker) emitCut(f *packet.Frame, rt *route, to *packet.Addr, mtu int, r
 
 // source is the address the director uses on its way along rt, for outer headers and
 // queries: the route's own, else the port's.
-func (t *Table) source(rt *route, v6 bool) packet.Addr {
+func (t *Table) source(rt *route, v6 bool) *packet.Addr {
 	switch p := &t.ports[rt.port]; {
 	case rt.src != (packet.Addr{}) && rt.src.Is4() != v6:
-		return rt.src
+		return &rt.src
 	case v6:
-		return p.addr6
+		return &p.addr6
 	default:
-		return p.addr4
+		return &p.addr4
 	}
 }
 

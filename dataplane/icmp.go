@@ -19,7 +19,7 @@ func (w *Worker) icmp(f *packet.Frame) (Verdict, Reason, bool) {
 		v, r := w.icmpError(f)
 		return v, r, true
 	case code == 0 && (typ == 8 && !f.Flow.V6 || typ == 128 && f.Flow.V6) && w.plane.echo && w.table.ours(f) && !w.hosts(f.Flow.Dst) && !sourceRouted(f):
-		rt := w.route(f.Flow.Src)
+		rt := w.route(&f.Flow.Src)
 		if rt == nil || rt.kind != Unicast {
 			w.explainWhy(whyNoWayToAsker)
 			return Drop, NoRoute, true
@@ -97,7 +97,7 @@ func (w *Worker) errorToClient(f *packet.Frame, q *quote, a *action, s *Server) 
 	if !icmpSumOK(f) {
 		return Drop, BadICMPChecksum
 	}
-	rt := w.route(f.Flow.Dst)
+	rt := w.route(&f.Flow.Dst)
 	if rt == nil || rt.kind != Unicast {
 		if rt != nil && rt.kind == ToHost && w.table.hostPort >= 0 {
 			w.countOut(s, f)
@@ -188,7 +188,7 @@ func (w *Worker) tunnelError(f *packet.Frame) (Verdict, Reason, bool) {
 	typ, code := f.ICMPType()
 	rest := binary.BigEndian.Uint32(f.Buf[f.L4+4:])
 	if typ == 3 && code == 4 {
-		rt := w.route(outer.flow.Dst)
+		rt := w.route(&outer.flow.Dst)
 		if rt == nil || server == nil {
 			w.explainWhy(whyNoTunnel)
 			return Drop, NoRoute, true
@@ -264,6 +264,6 @@ func (w *Worker) countOut(s *Server, f *packet.Frame) {
 
 // hosts reports whether an address is the host's own, which then answers for it itself.
 func (w *Worker) hosts(a packet.Addr) bool {
-	rt := w.route(a)
+	rt := w.route(&a)
 	return rt != nil && rt.kind == ToHost
 }

@@ -43,7 +43,7 @@ func (w *Worker) sendICMPError(f *packet.Frame, src packet.Addr, typ, code uint8
 	if !w.mayTell() {
 		return
 	}
-	rt := w.route(f.Flow.Src)
+	rt := w.route(&f.Flow.Src)
 	host := rt != nil && rt.kind == ToHost && int(f.Port) == w.table.hostPort // a probe of ours
 	if rt == nil || rt.kind != Unicast && !host {
 		return

@@ -41,9 +41,7 @@ func options(f *packet.Frame, each func(typ uint8, opt []byte) bool) {
 
 // sourceRouted reports whether f says itself which way it goes. The kernel drops such
 // packets (sysctl accept_source_route, off on routers).
-func sourceRouted(f *packet.Frame) bool { return hasOptions(f) && hasSourceRoute(f) }
-
-func hasSourceRoute(f *packet.Frame) (found bool) {
+func sourceRouted(f *packet.Frame) (found bool) {
 	options(f, func(typ uint8, _ []byte) bool {
 		found = typ == optLSRR || typ == optSSRR
 		return !found
@@ -53,13 +51,7 @@ func hasSourceRoute(f *packet.Frame) (found bool) {
 
 // recordRoute writes the director's address into a record route option with room left
 // (RFC 791 section 3.1), and mends the header checksum.
-func recordRoute(f *packet.Frame, addr packet.Addr) {
-	if hasOptions(f) {
-		putRoute(f, addr)
-	}
-}
-
-func putRoute(f *packet.Frame, addr packet.Addr) {
+func recordRoute(f *packet.Frame, addr *packet.Addr) {
 	changed := false
 	options(f, func(typ uint8, opt []byte) bool {
 		if typ == optRecordRoute && len(opt) >= 3 {

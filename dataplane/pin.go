@@ -172,7 +172,7 @@ func (w *Worker) answerHost(f *packet.Frame, a *action) (Verdict, Reason) {
 	if w.table.hostPort < 0 {
 		return Drop, NoHostPort
 	}
-	if rt := w.route(f.Flow.Src); rt == nil || rt.kind != Unicast || rt.port != f.Port {
+	if rt := w.route(&f.Flow.Src); rt == nil || rt.kind != Unicast || rt.port != f.Port {
 		w.explainWhy(whyAstray)
 		return Drop, StrayAnswer
 	}

@@ -18,7 +18,7 @@ func (w *Worker) process(f *packet.Frame, bad packet.Bad) (Verdict, Reason) {
 	if bad != packet.None {
 		return w.notPacket(f, bad)
 	}
-	if f.Fragment() && !isIPsec(f) && w.table.serves(f.Flow.V6) && (!f.L2 || f.DstMAC() == w.table.ports[f.Port].MAC) {
+	if f.Fragment() && !isIPsec(f) && w.table.serves(f.Flow.V6) && (!f.L2 || f.IsTo(&w.table.ports[f.Port].MAC)) {
 		return w.fragment(f)
 	}
 	return w.packet(f)
@@ -45,7 +45,7 @@ func (w *Worker) decide(f *packet.Frame) (Verdict, Reason) {
 	if martian(f) {
 		return Drop, Martian
 	}
-	if sourceRouted(f) {
+	if hasOptions(f) && sourceRouted(f) {
 		return Drop, SourceRouted
 	}
 	if isIPsec(f) {
@@ -312,7 +312,7 @@ func (w *Worker) notPacket(f *packet.Frame, bad packet.Bad) (Verdict, Reason) {
 // neighbour discovery, ICMP and protocols without ports.
 func (w *Worker) notBalanced(f *packet.Frame) (Verdict, Reason, bool) {
 	port := &w.table.ports[f.Port]
-	if f.L2 && f.DstMAC() != port.MAC {
+	if f.L2 && !f.IsTo(&port.MAC) {
 		if w.discovery(f) { // solicitations come by multicast
 			v, r := w.neighbor(f)
 			return v, r, true

@@ -38,7 +38,7 @@ func (w *Worker) refuse(f *packet.Frame) bool {
 		w.sendICMP(f, f.Flow.Dst, icmpProtocolUnreachable, nextHeaderAt(f))
 		return true
 	}
-	rt := w.route(f.Flow.Src)
+	rt := w.route(&f.Flow.Src)
 	if rt == nil || rt.kind != Unicast {
 		return false
 	}

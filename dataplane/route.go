@@ -104,15 +104,15 @@ type routeEntry struct {
 }
 
 // route finds the route to dst in the table of the batch.
-func (w *Worker) route(dst packet.Addr) *route {
+func (w *Worker) route(dst *packet.Addr) *route {
 	c := &w.routes
 	if c.gen != w.table.gen {
 		*c = routeCache{gen: w.table.gen}
 	}
 	lo := binary.LittleEndian.Uint64(dst[8:]) ^ binary.LittleEndian.Uint64(dst[:])
 	e := &c.entries[lo*0x9e3779b97f4a7c15>>(64-10)] // 2^64 over the golden ratio: Knuth 6.4
-	if !e.known || e.addr != dst {
-		*e = routeEntry{dst, w.table.routes.find(dst), true}
+	if !e.known || e.addr != *dst {
+		*e = routeEntry{*dst, w.table.routes.find(*dst), true}
 	}
 	return e.route
 }

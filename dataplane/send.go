@@ -1,6 +1,7 @@
 package dataplane
 
 import (
+	"encoding/binary"
 	"time"
 
 	"github.com/dirigo-lb/dirigo/arp"
@@ -27,13 +28,13 @@ func (w *Worker) send(f *packet.Frame, port uint16, hop *packet.Addr, reason Rea
 		w.queue(f, port)
 		return Send, reason
 	}
-	mac, known := w.hops.lookup(w, port, hop)
+	e := w.hops.lookup(w, port, hop)
 	if f.L2 {
-		f.SetMACs(mac, out.MAC)
+		f.SetMACs(&e.mac, &out.MAC)
 	} else {
-		f.PutEthernet(mac, out.MAC)
+		f.PutEthernet(&e.mac, &out.MAC)
 	}
-	if !known {
+	if !e.known {
 		return w.resolve(f, port, *hop)
 	}
 	w.queue(f, port)
@@ -89,12 +90,12 @@ func (w *Worker) neighbor(f *packet.Frame) (Verdict, Reason) {
 // hopCache is a worker's own small cache of next hops' link addresses, so that the
 // shared one, behind a lock, is asked once a second for each.
 type hopCache struct {
-	entries [hopEntries]hopEntry
+	entries [1 << hopBits]hopEntry
 }
 
 const (
-	hopEntries = 256 // power of two
-	hopFresh   = time.Second
+	hopBits  = 8
+	hopFresh = time.Second
 )
 
 type hopEntry struct {
@@ -106,20 +107,22 @@ type hopEntry struct {
 	until time.Duration
 }
 
-func (h *hopCache) lookup(w *Worker, port uint16, hop *packet.Addr) (packet.MAC, bool) {
-	if w.plane.resolver != nil {
-		return w.plane.resolver(*hop), true
+// lookup finds the link address of a next hop, good until the next lookup. Where it is not
+// known it is zero.
+func (h *hopCache) lookup(w *Worker, port uint16, hop *packet.Addr) *hopEntry {
+	// 2^32 over the golden ratio: Knuth 6.4
+	e := &h.entries[(binary.BigEndian.Uint32(hop[12:])+uint32(port)<<8)*0x9e3779b1>>(32-hopBits)]
+	if e.known && w.now < e.until && e.gen == w.neighborGen && e.port == port && e.addr == *hop {
+		return e
 	}
-	i := (uint32(hop[15]) ^ uint32(hop[14])<<3 ^ uint32(hop[13])<<5 ^ uint32(port)<<7) % hopEntries
-	e := &h.entries[i]
-	gen := w.neighborGen
-	if e.known && e.addr == *hop && e.port == port && e.gen == gen && w.now < e.until {
-		return e.mac, true
+	if w.plane.resolver != nil {
+		*e = hopEntry{mac: w.plane.resolver(*hop), known: true}
+		return e
 	}
 	mac, known := w.plane.neighbors.Lookup(int(port), *hop)
 	if known {
 		w.plane.neighbors.Used(w.now, int(port), *hop)
 	}
-	*e = hopEntry{addr: *hop, port: port, known: known, mac: mac, gen: gen, until: w.now + hopFresh}
-	return mac, known
+	*e = hopEntry{addr: *hop, port: port, known: known, mac: mac, gen: w.neighborGen, until: w.now + hopFresh}
+	return e
 }

@@ -129,6 +129,6 @@ func (w *Worker) putCall(f *packet.Frame, c *conntrack.Conn, parent template, se
 // hook for the host's own packets (LOCAL_IN) begins nothing, and what ip_forward stops
 // does not come by.
 func (w *Worker) leaves(f *packet.Frame) bool {
-	rt := w.route(f.Flow.Dst)
+	rt := w.route(&f.Flow.Dst)
 	return rt != nil && rt.kind == Unicast && !w.table.ours(f) && !w.stopsReply(f)
 }

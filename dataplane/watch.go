@@ -153,7 +153,7 @@ func (w *Worker) hopOf(e *Event) packet.Addr {
 	if c := e.Trace.Conn; c != nil && (c.Method == conf.DR || c.Method == conf.Tunnel) {
 		to = packet.AddrFrom(c.Dest.Addr())
 	}
-	switch rt := w.route(to); {
+	switch rt := w.route(&to); {
 	case rt == nil || rt.kind != Unicast:
 		return packet.Addr{}
 	case rt.onLink:

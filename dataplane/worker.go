@@ -52,6 +52,7 @@ type Worker struct {
 	routes      routeCache
 	seg         encap.Segmenter
 	frag        encap.Fragmenter
+	tunnelTo    encap.Tunnel // of the packet in hand, see outer
 	reassembly  reassembly
 	request     sched.Request
 	ipID        *uint16       // identification of the last outer header

@@ -58,7 +58,7 @@ func hotPath(tb testing.TB) map[string]func() {
 		"NAT/udp":        each(benchUDP, false, nat(rip)),
 		"NAT/v6":         each(benchTCP6, false, nat(rip6)),
 		"FullNAT":        each(benchTCP, false, func(f *packet.Frame) { nat(rip)(f); Source(f, rip, 5000) }),
-		"DR":             each(benchTCP, false, func(f *packet.Frame) { DecTTL(f); f.SetMACs(packet.MAC{2}, packet.MAC{4}) }),
+		"DR":             each(benchTCP, false, func(f *packet.Frame) { DecTTL(f); f.SetMACs(&packet.MAC{2}, &packet.MAC{4}) }),
 		"IPIP":           each(benchTCP, false, tunnel(&ends)),
 		"IPIP/v6":        each(benchTCP6, false, tunnel(&ends6)),
 		"GRE":            each(benchTCP, false, tunnel(&gre)),

@@ -58,7 +58,7 @@ func TestFTPConversationsAsTheKernel(t *testing.T) {
 				}
 				checkFields(t, f)
 				want := unhex(t, s.out)
-				f.SetMACs(packet.MAC(want[:6]), packet.MAC(want[6:12]))
+				f.SetMACs((*packet.MAC)(want[:6]), (*packet.MAC)(want[6:12]))
 				checkBytes(t, f.Bytes(), want, c.name)
 			}
 			if verb != c.verb || named != c.named {

@@ -64,7 +64,7 @@ func TestAsTheKernel(t *testing.T) {
 				t.Fatal("TTL")
 			}
 			c.do(t, f, want[0])
-			f.SetMACs(packet.MAC(want[0][:6]), packet.MAC(want[0][6:12]))
+			f.SetMACs((*packet.MAC)(want[0][:6]), (*packet.MAC)(want[0][6:12]))
 			if c.mtu == 0 {
 				if len(want) != 1 {
 					t.Fatal("the kernel fragmented")

@@ -42,7 +42,7 @@ func TestFragmentsAsTheKernel(t *testing.T) {
 			}
 			c.do(t, &dst, want)
 			dst.Parse() // a kernel's source port may have been taken over
-			dst.SetMACs(packet.MAC(want[:6]), packet.MAC(want[6:12]))
+			dst.SetMACs((*packet.MAC)(want[:6]), (*packet.MAC)(want[6:12]))
 			frag := Fragmenter{ID: binary.BigEndian.Uint32(want[58:])}
 			if !frag.ResetReceived(&dst, 1500, res.Received) {
 				t.Fatal("not cut")

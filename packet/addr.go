@@ -1,6 +1,9 @@
 package packet
 
-import "net/netip"
+import (
+	"encoding/binary"
+	"net/netip"
+)
 
 // Addr is an IP address of either family in 16 bytes, network byte order. An IPv4
 // address a.b.c.d is kept as ::ffff:a.b.c.d (RFC 4291 section 2.5.5.2), so tables
@@ -32,7 +35,7 @@ func AddrFrom(a netip.Addr) Addr {
 
 // Is4 reports whether a holds an IPv4 address in its 16-byte form.
 func (a Addr) Is4() bool {
-	return a[0]|a[1]|a[2]|a[3]|a[4]|a[5]|a[6]|a[7]|a[8]|a[9] == 0 && a[10] == 0xff && a[11] == 0xff
+	return binary.BigEndian.Uint64(a[:8]) == 0 && binary.BigEndian.Uint32(a[8:12]) == 0xffff
 }
 
 // As4 returns the last four bytes: the IPv4 address when Is4.

@@ -54,7 +54,8 @@ func TestNothingAllocates(t *testing.T) {
 		}),
 		"Ethernet": each(func(f *Frame) {
 			f.StripEthernet()
-			f.PutEthernet(f.DstMAC(), f.SrcMAC())
+			dst, src := f.DstMAC(), f.SrcMAC()
+			f.PutEthernet(&dst, &src)
 		}),
 		"sums": each(func(f *Frame) {
 			d := DiffAddr(f.Flow.Src, vip4, f.Flow.V6, Diff16(1, 2, Diff32(3, 4, 0)))

@@ -17,20 +17,23 @@ func (m MAC) Multicast() bool { return m[0]&1 != 0 }
 // DstMAC returns the destination address of a frame that has an Ethernet header.
 func (f *Frame) DstMAC() MAC { return MAC(f.Buf[f.Start:][:6]) }
 
+// IsTo reports whether a frame that has an Ethernet header is addressed to mac.
+func (f *Frame) IsTo(mac *MAC) bool { return *(*MAC)(f.Buf[f.Start:][:6]) == *mac }
+
 // SrcMAC returns the source address of a frame that has an Ethernet header.
 func (f *Frame) SrcMAC() MAC { return MAC(f.Buf[f.Start+6:][:6]) }
 
 // SetMACs writes both addresses of a frame that has an Ethernet header.
-func (f *Frame) SetMACs(dst, src MAC) {
-	b := f.Buf[f.Start:][:12]
-	copy(b, dst[:])
+func (f *Frame) SetMACs(dst, src *MAC) {
+	b := (*[12]byte)(f.Buf[f.Start:][:12])
+	copy(b[:6], dst[:])
 	copy(b[6:], src[:])
 }
 
 // PutEthernet puts an Ethernet header before the IP packet of a frame that has none,
 // taking 14 bytes of the headroom; a frame that has one gets the addresses only. The
 // ethertype follows the IP version.
-func (f *Frame) PutEthernet(dst, src MAC) {
+func (f *Frame) PutEthernet(dst, src *MAC) {
 	if !f.L2 {
 		ethertype := uint16(EtherIPv4)
 		if f.Buf[f.Start]>>4 == 6 {

@@ -8,7 +8,7 @@ func TestMACsOfAFrame(t *testing.T) {
 		t.Fatalf("%x from %x", f.DstMAC(), f.SrcMAC())
 	}
 	rest := string(f.Buf[f.Start+12:])
-	f.SetMACs(Broadcast, directMAC)
+	f.SetMACs(&Broadcast, &directMAC)
 	if got := string(f.Bytes()[:12]); got != "\xff\xff\xff\xff\xff\xff\x02\x00\x00\x00\x01\x01" {
 		t.Errorf("%x", got)
 	}
@@ -35,11 +35,11 @@ func TestEthernetComesAndGoes(t *testing.T) {
 		if f.Start != was.Start+14 {
 			t.Error("stripped twice")
 		}
-		f.PutEthernet(directMAC, hostMAC)
+		f.PutEthernet(&directMAC, &hostMAC)
 		if !equalFrames(*f, was) || string(f.Bytes()) != string(s.Frame()) {
 			t.Errorf("put back: %+v\nwas %+v", *f, was)
 		}
-		f.PutEthernet(hostMAC, directMAC) // addresses only
+		f.PutEthernet(&hostMAC, &directMAC) // addresses only
 		if f.Start != was.Start || f.DstMAC() != hostMAC {
 			t.Error("a second header was put")
 		}
@@ -51,7 +51,7 @@ func TestEthernetComesAndGoes(t *testing.T) {
 
 func TestEthernetWithoutOffloadKeepsVnetZero(t *testing.T) {
 	f := NewIPFrame(spec(UDP, false).IP())
-	f.PutEthernet(directMAC, hostMAC)
+	f.PutEthernet(&directMAC, &hostMAC)
 	if bad := f.Parse(); bad != None || f.Vnet != (Vnet{}) || f.Start != Headroom-14 {
 		t.Errorf("%v, %+v", bad, *f)
 	}

@@ -69,7 +69,7 @@ func FuzzParse(f *testing.F) {
 		fin.VerifyTransport()
 		fin.FinishChecksum()
 		fin.StripEthernet()
-		fin.PutEthernet(directMAC, hostMAC)
+		fin.PutEthernet(&directMAC, &hostMAC)
 
 		if fr.EchoReply() {
 			said := *fr

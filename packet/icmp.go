@@ -162,7 +162,8 @@ func (f *Frame) EchoReply() bool {
 		f.SetIPChecksum()
 	}
 	if f.L2 {
-		f.SetMACs(f.SrcMAC(), f.DstMAC())
+		dst, src := f.SrcMAC(), f.DstMAC()
+		f.SetMACs(&dst, &src)
 	}
 	return true
 }
