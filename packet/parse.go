@@ -108,7 +108,8 @@ func (f *Frame) parse4(ip []byte) Bad {
 		return Short
 	}
 	hlen := uint32(ipv4Len)
-	if ip[0] != 0x45 {
+	first := binary.LittleEndian.Uint64(ip)
+	if uint8(first) != 0x45 {
 		hlen = uint32(ip[0]&0x0f) * 4
 		switch {
 		case ip[0]>>4 != 4:
@@ -121,10 +122,11 @@ func (f *Frame) parse4(ip []byte) Bad {
 		}
 	} else {
 		// The common header is summed straight through. Whether a sum is all ones does
-		// not depend on the order of bytes: RFC 1071 section 2 (B).
-		s, c := bits.Add64(binary.LittleEndian.Uint64(ip), binary.LittleEndian.Uint64(ip[8:]), 0)
+		// not depend on the order of bytes: RFC 1071 section 2 (B). Folding keeps the
+		// remainder by 65535, and this sum is not 0.
+		s, c := bits.Add64(first, binary.LittleEndian.Uint64(ip[8:]), 0)
 		s, c = bits.Add64(s, uint64(binary.LittleEndian.Uint32(ip[16:])), c)
-		if fold64(s+c) != 0xffff {
+		if (s+c)%0xffff != 0 {
 			return BadIPChecksum
 		}
 	}
@@ -159,6 +161,15 @@ func putAddr4(a *Addr, b []byte) {
 // parseTransport sets ports and TCP flags from t, the IP packet's transport bytes.
 func (f *Frame) parseTransport(t []byte, proto uint8) Bad {
 	f.Flow.Proto = proto
+	if proto == TCP && len(t) >= tcpLen && !f.Fragment() { // most packets
+		f.Flow.SrcPort = binary.BigEndian.Uint16(t)
+		f.Flow.DstPort = binary.BigEndian.Uint16(t[2:])
+		f.TCPFlags = t[13]
+		if hlen := int(t[12]>>4) * 4; hlen < tcpLen || hlen > len(t) {
+			return BadTransport
+		}
+		return None
+	}
 	f.Flow.SrcPort, f.Flow.DstPort, f.TCPFlags = 0, 0, 0
 	if f.FragOff != 0 {
 		return None
