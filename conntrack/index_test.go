@@ -34,6 +34,11 @@ func TestBucketAgainstList(t *testing.T) {
 		if got := slices.Collect(b.all(tab.conns)); !slices.Equal(got, list) {
 			t.Fatalf("%v, want %v", got, list)
 		}
+		for i, r := range list[:min(len(list), lanes)] {
+			if first := b.holders(tag(r)); first>>i&1 == 0 || tag(list[lane(first)]) != tag(r) {
+				t.Fatalf("lane %d of %v: holders %b, which must name it and begin with an entry of its tag", i, list, first)
+			}
+		}
 		for i, r := range b.refs {
 			want := uint64(0)
 			if i < len(list) {
