@@ -79,7 +79,7 @@ func Encapsulate(f *packet.Frame, t *Tunnel, id uint16) bool {
 		in.hash = flowHash(f)
 	}
 	if f.L2 {
-		copy(f.Buf[f.Start-n:], f.Buf[f.Start:f.Start+ethHeader])
+		*(*[ethHeader]byte)(f.Buf[f.Start-n:]) = [ethHeader]byte(f.Buf[f.Start:])
 		etherType := uint16(packet.EtherIPv4)
 		if t.V6 {
 			etherType = packet.EtherIPv6
