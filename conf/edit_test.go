@@ -273,7 +273,7 @@ func TestEditorGoesOn(t *testing.T) {
 	}
 	defer func() { // begin anew, as ipvsadm-restore does
 		again := AddService{Service{Key: key, Scheduler: "rr"}}
-		for _, change := range []Change{Clear{}, again, SetPorts{Ports: []Port{{Name: "eth0", RingSlots: 8, Addresses: []netip.Prefix{prefix("192.0.2.2/24")}}}}} {
+		for _, change := range []Change{Clear{}, again, SetPorts{Ports: []Port{{Name: "eth0", RingSlots: 64, Addresses: []netip.Prefix{prefix("192.0.2.2/24")}}}}} {
 			if err := e.Do(change); err != nil {
 				t.Errorf("%v: %v", change, err)
 			}

@@ -256,7 +256,7 @@ func TestValidateWithoutFile(t *testing.T) {
 	c.Conntrack.UDP = time.Second / 2
 	c.Ports = []Port{{Name: "eth0"}}
 	want := `conntrack.timeouts.udp: is 500ms; write whole seconds from 1 to 2678400
-port[0] "eth0".ring_slots: is 0; write a power of two from 8 to 32768
+port[0] "eth0".ring_slots: is 0; write a power of two from 64 to 32768
 service[0] "web".flags: has bits 0x18; there are three flags, bits 0x7
 service[0] "web".server[0] "10.0.0.1:80".forward: is method 4; one of nat, dr, tun, fullnat, local
 service[0] "web".server[0] "10.0.0.1:80".weight: is -5; write a number from 0 to 2147483647`

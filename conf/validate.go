@@ -26,7 +26,7 @@ const (
 	maxInterface = 15
 	maxName      = 100 // bytes of a service's or server's name
 	maxAnnounce  = 255
-	minSlots     = 8
+	minSlots     = 64
 	maxBusyPoll  = time.Second
 	maxSlots     = 32768
 	// maxConns is what the connection table's 31-bit slot numbers leave room for.

@@ -17,10 +17,14 @@ type elephant struct {
 	frame []byte
 	given int // so far
 	limit int // ends it; 0: none
+	most  int // it gives at a time; 0: what is asked for
 }
 
 func (q *elephant) Receive(frames []packet.Frame) (int, error) {
 	n := len(frames)
+	if q.most > 0 {
+		n = min(n, q.most)
+	}
 	if q.limit > 0 {
 		n = min(n, q.limit-q.given)
 	}
@@ -111,12 +115,13 @@ func (r *recorder) Wait(_ []int, d time.Duration, _ bool) error {
 	return nil
 }
 
-// A worker whose turn found all of a batch that had formed naps before the next.
+// A worker whose turn found all of a batch that had formed naps before the next; not while
+// a queue gave as much as it gives at a time.
 func TestWorkerNapsUnderLoad(t *testing.T) {
-	for _, c := range []struct{ frames, naps int }{{3, 0}, {20, 1}, {64 + 20, 1}} {
+	for _, c := range []struct{ frames, most, naps int }{{3, 64, 0}, {20, 64, 1}, {64 + 20, 64, 1}, {200, 32, 1}} {
 		g := newRig(t, 0)
 		g.serve(packet.TCP, 80, "rr", server(rs1, 80, conf.NAT))
-		in := &elephant{Queue: pcap.Queue{L2: true}, frame: tcp(client, 4000, packet.SYN).Frame(), limit: c.frames}
+		in := &elephant{Queue: pcap.Queue{L2: true}, frame: tcp(client, 4000, packet.SYN).Frame(), limit: c.frames, most: c.most}
 		w := g.plane.NewWorker([]dataplane.Queue{in, &pcap.Queue{L2: true}}, dataplane.Pace{Nap: time.Microsecond})
 		ctx, stop := context.WithCancel(t.Context())
 		r := &recorder{stop: stop}

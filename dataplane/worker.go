@@ -15,6 +15,10 @@ import (
 const (
 	batch = 64 // frames taken from a queue at a time
 
+	// fullBatch is how many frames say that a queue may hold more: of large ones, and in mode
+	// batch, an afpacket queue lends no more at a time.
+	fullBatch = 32
+
 	// EstimatePeriod is how often workers hand over what they counted and the rate
 	// estimators take a turn (the kernel's estimation timer, 2*HZ).
 	EstimatePeriod = 2 * time.Second
@@ -187,7 +191,7 @@ func (w *Worker) Turn() (frames, port int, err error) {
 		if n > 0 {
 			w.ports[p].RxFrames += uint64(n)
 			w.ports[p].RxBatches++
-			w.more = w.more || n == batch
+			w.more = w.more || n >= fullBatch
 			frames += n
 			if fp, ferr := w.flush(); ferr != nil && err == nil {
 				port, err = fp, ferr

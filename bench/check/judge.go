@@ -69,8 +69,8 @@ func judge(stored, now runs, all bool) (wrong []string) {
 	return wrong
 }
 
-// median of one or more figures; of an even number the lower of the middle two.
+// median of one or more figures.
 func median(v []float64) float64 {
 	v = slices.Sorted(slices.Values(v))
-	return v[(len(v)-1)/2]
+	return (v[(len(v)-1)/2] + v[len(v)/2]) / 2
 }

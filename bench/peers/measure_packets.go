@@ -72,9 +72,12 @@ func (s *session) offer(g *generator, k *sink, rate float64, during time.Duratio
 	n, took := s.send(g, &pace{rate: rate, during: during})
 	time.Sleep(grace)
 	arrived := s.count(k) - before
-	for last := -1; arrived != last; arrived = s.count(k) - before { // late ones are not the next step's
-		last = arrived
+	for last, all := -1, arrived; all != last; all = s.count(k) - before { // late ones are not the next step's
+		last = all
 		time.Sleep(10 * time.Millisecond)
+	}
+	if n == 0 { // the generator had no processor
+		return 0, 1
 	}
 	return float64(n) / took.Seconds(), math.Max(0, 1-float64(arrived)/float64(n))
 }

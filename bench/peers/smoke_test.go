@@ -44,7 +44,7 @@ func TestSmoke(t *testing.T) {
 		t.Fatal(err)
 	}
 	e := &env{cpus: where, binary: built, self: self, times: times{
-		step: 20 * time.Millisecond, hold: 50 * time.Millisecond, trip: 40 * time.Millisecond,
+		step: 100 * time.Millisecond, hold: 50 * time.Millisecond, trip: 40 * time.Millisecond,
 		bulk: time.Second, conns: time.Second, flood: 500 * time.Millisecond,
 	}}
 	rows, all := map[string]*forwarder{}, measures()
