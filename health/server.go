@@ -42,8 +42,12 @@ func (s *server) known() bool {
 	return true
 }
 
-// full is the weight without slow start: weight, or what checks make of it.
+// full is the weight without slow start: weight, or what checks make of it. 0 stays 0,
+// unlike keepalived's: the server is drained, whatever a check asks for.
 func (s *server) full(weight int) int {
+	if weight == 0 {
+		return 0
+	}
 	var asked []int
 	for _, c := range s.checks {
 		if c.weighs {
