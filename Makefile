@@ -18,7 +18,8 @@ demo: build
 	bin/dirigo demo
 
 # What the tests use beside Go: only the missing ones are installed, nothing is removed for
-# them, and no server is started: the tests do that. The race detector needs a C compiler.
+# them, and no server is started: the tests do that, and what forbids it to packages goes
+# again, for which dash has to be told of signals. The race detector needs a C compiler.
 TOOLS = nginx:nginx-light curl:curl nft:nftables vsftpd:vsftpd ip:iproute2 ethtool:ethtool tcpdump:tcpdump gcc:gcc ldirectord:ldirectord setpriv:util-linux
 # The real servers that probes are tested against.
 TOOLS += /usr/sbin/php-fpm*:php-fpm dnsmasq:dnsmasq-base exim4:exim4-daemon-light dovecot:dovecot-core /usr/lib/dovecot/imap:dovecot-imapd \
@@ -30,7 +31,7 @@ tools:
 	@missing=; for t in $(TOOLS); do \
 	  command -v $${t%%:*} >/dev/null || [ -x /usr/sbin/$${t%%:*} ] || [ -e $${t%%:*} ] || missing="$$missing $${t##*:}"; done; \
 	[ -z "$$missing" ] || { echo "installing$$missing"; \
-	  policy=/usr/sbin/policy-rc.d; [ -e $$policy ] || { printf '#!/bin/sh\nexit 101\n' >$$policy; chmod 755 $$policy; trap "rm -f $$policy" EXIT; }; \
+	  policy=/usr/sbin/policy-rc.d; [ -e $$policy ] || { printf '#!/bin/sh\nexit 101\n' >$$policy; chmod 755 $$policy; trap "rm -f $$policy" EXIT; trap "exit 1" HUP INT TERM; }; \
   apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-remove --no-install-recommends $$missing; }
 
 # -count=1: the end-to-end tests build the director themselves, so Go's test cache does

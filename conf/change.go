@@ -218,9 +218,7 @@ func edits(was, is pairs) string {
 
 // plain is a value without quotes; an empty one is "none".
 func plain(p pair) string {
-	switch v := strings.Trim(p.value, `"`); {
-	case !p.def && (p.key == "password" || p.key == "secret"):
-		return "(hidden)" // these words go into logs
+	switch v := strings.Trim(p.shown(), `"`); {
 	case v == "" || v == "[]" || p.key == "persistence" && p.def || p.def && v == "{}":
 		return "none"
 	default:

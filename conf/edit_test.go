@@ -215,7 +215,7 @@ server = [{ address = "10.0.0.1" }]
 	}
 }
 
-// Changes of health are told by what is different, and no password is.
+// Changes of health are told by what is different, and no password or webhook is.
 func TestHealthInWords(t *testing.T) {
 	of := func(text string) Service {
 		return parse(t, "[[service]]\nlisten = \"tcp/192.0.2.1:80\"\nforward = \"nat\"\n"+text).Services[0]
@@ -223,10 +223,17 @@ func TestHealthInWords(t *testing.T) {
 	plain := of("server = [{ address = \"10.0.0.1\" }]")
 	a := of("server = [{ address = \"10.0.0.1\" }]\ncheck = { type = \"redis\", password = \"geheim\" }")
 	b := of("server = [{ address = \"10.0.0.1\", check = { type = \"ping\" } }]\nhealth = { quorum = 2, flap = { changes = 3 } }\ncheck = [{ type = \"redis\", password = \"anders\", fall = 5 }, { type = \"tcp\" }]")
+	hooks := func(url string) Service {
+		return of("server = [{ address = \"10.0.0.1\" }]\ncheck = { type = \"redis\", password = \"geheim\" }\nhealth = { notify = { webhook = \"" + url + "\" } }")
+	}
+	c, d := hooks("https://hooks.example.org/geheim"), hooks("https://hooks.example.org/anders")
 	for _, row := range []struct {
 		was, is Service
 		want    string
 	}{
+		{a, c, "set health of tcp/192.0.2.1:80: notify none -> { webhook = (hidden) }"},
+		{c, d, "set health of tcp/192.0.2.1:80: notify { webhook = (hidden) } -> { webhook = (hidden) }"},
+		{d, a, "set health of tcp/192.0.2.1:80: notify { webhook = (hidden) } -> none"},
 		{plain, a, "set health of tcp/192.0.2.1:80: checked by redis"},
 		{a, plain, "set health of tcp/192.0.2.1:80: none"},
 		{a, b, `set health of tcp/192.0.2.1:80: quorum 1 -> 2, flap none -> { changes = 3 }, edit check "redis" (password (hidden) -> (hidden), fall 3 -> 5), add check "tcp"

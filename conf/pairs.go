@@ -15,12 +15,37 @@ import (
 // them, and changes are told by comparing them.
 type pair struct {
 	key, value string
-	def        bool // the value is the default, so it need not be written
+	def        bool   // the value is the default, so it need not be written
+	words      string // what logs may say of the value; "": all of it
 }
+
+// hidden is what logs say of a secret.
+const hidden = "(hidden)"
 
 type pairs []pair
 
-func (ps *pairs) add(key, value string, def bool) { *ps = append(*ps, pair{key, value, def}) }
+func (ps *pairs) add(key, value string, def bool) {
+	*ps = append(*ps, pair{key: key, value: value, def: def})
+}
+
+// secret adds what no log may say.
+func (ps *pairs) secret(key, value string, def bool) {
+	*ps = append(*ps, pair{key: key, value: value, def: def, words: hidden})
+}
+
+// table adds pairs as one inline table.
+func (ps *pairs) table(key string, inner pairs) {
+	text := inner.inline()
+	*ps = append(*ps, pair{key: key, value: text, def: text == "{}", words: inner.inlineAs(pair.shown)})
+}
+
+// shown is the value as logs may say it.
+func (p pair) shown() string {
+	if p.words != "" && !p.def {
+		return p.words
+	}
+	return p.value
+}
 
 func (ps *pairs) text(key, value, def string) { ps.add(key, quote(value), value == def) }
 
@@ -46,11 +71,13 @@ func (ps *pairs) list(key string, values []string) {
 }
 
 // inline writes the pairs that are not defaults as an inline table.
-func (ps pairs) inline() string {
+func (ps pairs) inline() string { return ps.inlineAs(func(p pair) string { return p.value }) }
+
+func (ps pairs) inlineAs(text func(pair) string) string {
 	var b strings.Builder
 	for _, p := range ps {
 		if !p.def {
-			fmt.Fprintf(&b, ", %s = %s", p.key, p.value)
+			fmt.Fprintf(&b, ", %s = %s", p.key, text(p))
 		}
 	}
 	if b.Len() == 0 {

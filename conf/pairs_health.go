@@ -31,7 +31,11 @@ func (p *Probe) pairs(ps *pairs) {
 	for i := range probeKeys {
 		if k := &probeKeys[i]; slices.Contains(k.types, p.Type) {
 			s := *k.at(p)
-			ps.add(k.name, k.form.toml(s), s == k.def)
+			add := ps.add
+			if k.name == "password" || k.name == "secret" {
+				add = ps.secret
+			}
+			add(k.name, k.form.toml(s), s == k.def)
 		}
 	}
 	ps.flag("dynamic", p.Dynamic, false)
@@ -59,29 +63,25 @@ func (h *Health) pairs(key ServiceKey, forward Forward) (ps pairs) {
 	ps.duration("slow_start", h.SlowStart, 0)
 	ps.whole("quorum", h.Quorum, DefaultQuorum)
 	ps.whole("hysteresis", h.Hysteresis, 0)
-	table := func(key string, inner pairs) {
-		text := inner.inline()
-		ps.add(key, text, text == "{}")
-	}
 	var sorry, flap, passive pairs
 	if d := h.Sorry; d != nil {
 		sorry = d.pairs(key, forward)
 		sorry.flag("keep", h.SorryKeep, false)
 	}
-	table("sorry_server", sorry)
+	ps.table("sorry_server", sorry)
 	if f := h.Flap; f.Changes != 0 {
 		flap.whole("changes", f.Changes, 0)
 		flap.duration("within", f.Within, DefaultFlapWithin)
 		flap.duration("hold", f.Hold, DefaultFlapHold)
 	}
-	table("flap", flap)
+	ps.table("flap", flap)
 	if t := h.Passive; t.Percent != 0 {
 		passive.whole("percent", t.Percent, 0)
 		passive.whole("min", t.Min, DefaultPassiveMin)
 		passive.duration("window", t.Window, DefaultPassiveIn)
 	}
-	table("passive", passive)
-	table("notify", h.Notify.pairs())
+	ps.table("passive", passive)
+	ps.table("notify", h.Notify.pairs())
 	return ps
 }
 
@@ -89,7 +89,7 @@ func (n *Notify) pairs() (ps pairs) {
 	for _, c := range n.commands() {
 		ps.add(c.key, argvForm.toml(*c.at), *c.at == "")
 	}
-	ps.text("webhook", n.Webhook, "")
+	ps.secret("webhook", quote(n.Webhook), n.Webhook == "") // who knows the URL may post there
 	var mail []string
 	for _, to := range n.Mail {
 		mail = append(mail, quote(to))

@@ -92,7 +92,7 @@ func (p *problems) checkNotify(path string, n *Notify) {
 	if n.Webhook != "" {
 		u, err := url.Parse(n.Webhook)
 		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || !printable(n.Webhook) || len(n.Webhook) > maxText {
-			p.add(join(path, "webhook"), `%q is not a URL; write one like "https://hooks.example.org/lvs"`, n.Webhook)
+			p.add(join(path, "webhook"), `is not a URL; write one like "https://hooks.example.org/lvs"`) // which may hold a secret
 		}
 	}
 	for i, to := range n.Mail {

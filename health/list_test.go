@@ -313,3 +313,32 @@ func TestPassiveSignsTakeDownAndProbesBringBack(t *testing.T) {
 		s.Passive(ID{svc.Key, conf.ServerID{Addr: ip(77)}}, 100, 100) // nobody: nothing
 	})
 }
+
+// A drained server stays drained, whatever its check asks for, and has what it asks for
+// when it is back.
+func TestDrainedServerIsNotWeighed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSite(t, Config{})
+		svc := web(quick, 2)
+		for i := range svc.Servers {
+			svc.Servers[i].Weight = 10
+		}
+		s.Update([]conf.Service{svc}, nil)
+		s.run()
+		s.at(1).set(func(context.Context) Result { return Result{OK: true, Weight: 20, HasWeight: true} })
+		time.Sleep(2 * time.Second)
+		s.want(svc, "1:20 2:10")
+		svc.Servers[0].Weight = 0
+		s.Update([]conf.Service{svc}, nil)
+		s.want(svc, "1:0 2:10")
+		s.at(1).set(func(context.Context) Result { return Result{OK: true, Weight: 30, HasWeight: true} })
+		time.Sleep(2 * time.Second)
+		s.want(svc, "1:0 2:10")
+		if st, _ := s.Service(svc.Key); st.Weight != 10 {
+			t.Errorf("the service weighs %d, want 10", st.Weight)
+		}
+		svc.Servers[0].Weight = 10
+		s.Update([]conf.Service{svc}, nil)
+		s.want(svc, "1:30 2:10")
+	})
+}

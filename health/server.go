@@ -42,8 +42,12 @@ func (s *server) known() bool {
 	return true
 }
 
-// full is the weight without slow start: weight, or what checks make of it.
+// full is the weight without slow start: weight, or what checks make of it. 0 stays 0,
+// unlike keepalived's: the server is drained, whatever a check asks for.
 func (s *server) full(weight int) int {
+	if weight == 0 {
+		return 0
+	}
 	var asked []int
 	for _, c := range s.checks {
 		if c.weighs {
@@ -111,9 +115,16 @@ func label(c *conf.HealthCheck) string {
 	return string(c.Probe.Type)
 }
 
-// judge draws the conclusion from a server's checks: it is alive while none of them says
-// down. why and text are kept if that takes it down.
+// judge draws the conclusion from a server's checks, and from that the one for its
+// service.
 func (m *Monitor) judge(s *server, why Why, text string, now time.Time) {
+	m.conclude(s, why, text, now)
+	m.weigh(s.service, now)
+}
+
+// conclude draws a server's own conclusion: it is alive while none of its checks says
+// down. why and text are kept if that takes it down.
+func (m *Monitor) conclude(s *server, why Why, text string, now time.Time) {
 	alive := s.passive.trial.up
 	for _, c := range s.checks {
 		alive = alive && c.trial.up
@@ -132,7 +143,8 @@ func (m *Monitor) judge(s *server, why Why, text string, now time.Time) {
 }
 
 // settle makes the server's state, its weight in force and its part in the quorum follow
-// from what is known at now, and sets its alarm to when time alone changes them.
+// from what is known at now, and sets its alarm to when time alone changes them. The
+// service is to be weighed after it.
 func (m *Monitor) settle(s *server, now time.Time) {
 	svc := s.service
 	var next time.Time
@@ -172,7 +184,6 @@ func (m *Monitor) settle(s *server, now time.Time) {
 	}
 	svc.weight += counted - s.counted
 	s.counted = counted
-	m.weigh(svc, now)
 	if next.IsZero() {
 		m.alarms.stop(&s.alarm)
 	} else {

@@ -76,7 +76,10 @@ func (m *Monitor) update(is *conf.Service, now time.Time) {
 		if srv == nil {
 			srv = &server{id: ID{is.Key, id}, service: s, since: now}
 			srv.passive.trial = trial{up: true, asked: true} // its first window is no first answer
-			srv.alarm.rings = func(now time.Time) { m.settle(srv, now) }
+			srv.alarm.rings = func(now time.Time) {
+				m.settle(srv, now)
+				m.weigh(s, now)
+			}
 		}
 		s.servers[id] = srv
 		s.order = append(s.order, srv)
@@ -85,16 +88,13 @@ func (m *Monitor) update(is *conf.Service, now time.Time) {
 	for _, srv := range was {
 		m.release(srv)
 	}
-	// Only now, with all servers there, does the quorum say something.
 	for _, srv := range s.order {
 		if !srv.started {
 			m.start(srv, now)
 		}
+		m.conclude(srv, WhyNone, "a new check had no answer yet", now)
 	}
-	m.weigh(s, now)
-	for _, srv := range s.order {
-		m.judge(srv, WhyNone, "a new check had no answer yet", now)
-	}
+	m.weigh(s, now) // only now, with all servers and their weights there, does the quorum say something
 }
 
 // updateServer takes one server over, and the checks it has.

@@ -148,3 +148,41 @@ func TestServersOwnChecks(t *testing.T) {
 		}
 	})
 }
+
+// An update is one step: what its parts would say of the quorum one by one is nobody's
+// news.
+func TestUpdateIsWeighedOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSite(t, Config{})
+		svc := web(quick, 3)
+		svc.Health.Quorum = 10
+		svc.Health.Sorry = &conf.Server{Addr: ip(99), Weight: 1}
+		set := func(quorum int, weights ...int) {
+			svc.Health = svc.Health.Clone()
+			svc.Health.Quorum = quorum
+			svc.Servers = append([]conf.Server(nil), svc.Servers...)
+			for i, w := range weights {
+				svc.Servers[i].Weight = w
+			}
+			s.Update([]conf.Service{svc}, nil)
+		}
+		set(10, 10, 1, 1)
+		s.run()
+		time.Sleep(100 * time.Millisecond)
+		s.kinds()
+		set(10, 1, 10, 1)
+		set(100, 100, 1, 1)
+		set(10, 1, 1, 10)
+		if got := s.kinds(); len(got) > 0 {
+			t.Errorf("told %v of a quorum that was never lost", got)
+		}
+		set(10, 1, 1, 1)
+		if got := fmt.Sprint(s.kinds()); got != "[quorum_down sorry_on]" {
+			t.Errorf("told %s", got)
+		}
+		set(100, 1, 1, 98)
+		if got := fmt.Sprint(s.kinds()); got != "[quorum_up sorry_off]" {
+			t.Errorf("told %s", got)
+		}
+	})
+}

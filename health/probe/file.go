@@ -17,20 +17,7 @@ import (
 type file struct{ path string }
 
 func (a file) ask(context.Context, *health.Result) error {
-	// Not blocked by a FIFO that nobody writes to.
-	f, err := os.OpenFile(a.path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
-	if err != nil {
-		return missing(err)
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return err
-	}
-	if !info.Mode().IsRegular() {
-		return fail(health.WhyMissing, "%s is not a regular file", a.path)
-	}
-	b, err := io.ReadAll(io.LimitReader(f, 64))
+	b, err := head(a.path, 64)
 	if err != nil {
 		return err
 	}
@@ -39,6 +26,24 @@ func (a file) ask(context.Context, *health.Result) error {
 		return fail(health.WhyStatus, "%s says %s", a.path, quote(b))
 	}
 	return nil
+}
+
+// head is the beginning of a regular file, at most so many bytes of it.
+func head(path string, most int64) ([]byte, error) {
+	// Not blocked by a FIFO that nobody writes to.
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, missing(err)
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fail(health.WhyMissing, "%s is not a regular file", path)
+	}
+	return io.ReadAll(io.LimitReader(f, most))
 }
 
 // missing tells a script or file that is not there, or not for us, from the director's own

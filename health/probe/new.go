@@ -25,10 +25,14 @@ type asker interface {
 }
 
 // New makes the prober of p for the target t. It reads the files that p names
-// (certificates) and compiles its expressions, so an error is one of the configuration;
+// (certificates, passwords) and compiles its expressions, so an error is one of the configuration;
 // connections are made by d with each probe.
 func New(p conf.Probe, t health.Target, d Dialer) (health.Prober, error) {
-	a, err := newAsker(p, t, d)
+	var a asker
+	err := readSecrets(&p)
+	if err == nil {
+		a, err = newAsker(p, t, d)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%s probe of %v: %w", p.Type, t.Addr, err)
 	}
