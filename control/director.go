@@ -24,6 +24,7 @@ import (
 	"github.com/dirigo-lb/dirigo/dataplane"
 	"github.com/dirigo-lb/dirigo/dataplane/afpacket"
 	"github.com/dirigo-lb/dirigo/dataplane/tun"
+	"github.com/dirigo-lb/dirigo/health"
 )
 
 // Options of a director that are no part of its desired state.
@@ -122,7 +123,7 @@ func New(cfg *conf.Config, opt Options) (d *Director, err error) {
 		return d, fmt.Errorf("read the host's routes: %w", err)
 	}
 	d.configureAll(cfg)
-	d.newWatch(d.newProber)
+	d.newWatch(health.Config{Prober: d.newProber})
 	d.judgeAll()
 	services := d.state.Snapshot().Services
 	for i := range services {

@@ -33,13 +33,14 @@ type ending struct {
 // connection, a template) can only end after them.
 const endTurns = 3
 
-// newWatch makes the monitor, whose probes are made by prober.
-func (d *Director) newWatch(prober func(conf.Probe, health.Target) (health.Prober, error)) {
+// newWatch makes the monitor. c says who makes its probes.
+func (d *Director) newWatch(c health.Config) {
 	d.health = watch{
 		services: map[conf.ServiceKey]bool{}, down: map[conf.ServiceKey]map[conf.ServerID]bool{}, unfit: map[conf.ServiceKey]bool{},
 		notifier: notify.New(notify.Config{Log: d.log}),
 	}
-	d.health.monitor = health.New(health.Config{Prober: prober, Changed: d.healthChanged, Event: d.health.notifier.Tell, Log: d.log})
+	c.Changed, c.Event, c.Log = d.healthChanged, d.health.notifier.Tell, d.log
+	d.health.monitor = health.New(c)
 }
 
 // judgeAll tells health of all services of the desired state, at start.

@@ -33,7 +33,7 @@ func bareDirectorAsking(t testing.TB, cfg *conf.Config, prober func(conf.Probe, 
 		t.Fatal(err)
 	}
 	d := &Director{plane: p, cfg: cfg, state: conf.NewEditor(cfg), file: cfg.Clone(), linger: map[host.Piece]bool{}, log: slog.New(slog.NewTextHandler(io.Discard, nil)), started: start}
-	d.newWatch(prober)
+	d.newWatch(health.Config{Prober: prober, Stepped: true})
 	d.judgeAll()
 	for i, pt := range cfg.Ports {
 		d.links = append(d.links, dataplane.Link{Name: pt.Name, MAC: packet.MAC{2, 0, 0, 0, 0, byte(i + 1)}, MTU: 1500, L2: true})

@@ -17,6 +17,7 @@ import (
 	"github.com/dirigo-lb/dirigo/control/host"
 	"github.com/dirigo-lb/dirigo/dataplane"
 	"github.com/dirigo-lb/dirigo/dataplane/pcap"
+	"github.com/dirigo-lb/dirigo/health"
 	"github.com/dirigo-lb/dirigo/packet"
 )
 
@@ -98,7 +99,7 @@ func newInMemory(tb testing.TB) *inMemory {
 	tb.Cleanup(plane.Conns().Close)
 	m.Director = &Director{opt: Options{Path: "memory.toml", Version: "1.0"}, log: slog.New(slog.NewTextHandler(io.Discard, nil)), started: time.Now(), cfg: cfg, plane: plane,
 		state: conf.NewEditor(cfg), file: cfg.Clone(), linger: map[host.Piece]bool{}}
-	m.newWatch(m.newProber) // which nobody runs
+	m.newWatch(health.Config{Prober: m.newProber}) // which nobody runs
 	m.judgeAll()
 	var queues []dataplane.Queue
 	for i, p := range cfg.Ports {

@@ -24,6 +24,7 @@ import (
 	"github.com/dirigo-lb/dirigo/control/host"
 	"github.com/dirigo-lb/dirigo/dataplane"
 	"github.com/dirigo-lb/dirigo/dataplane/pcap"
+	"github.com/dirigo-lb/dirigo/health"
 	"github.com/dirigo-lb/dirigo/packet"
 )
 
@@ -81,7 +82,7 @@ func newDesk(t *testing.T, file string) *deskDirector {
 	}
 	t.Cleanup(plane.Conns().Close)
 	k.Director = &Director{plane: plane, cfg: cfg, state: conf.NewEditor(cfg), file: cfg.Clone(), linger: map[host.Piece]bool{}, log: slog.New(slog.DiscardHandler)}
-	k.newWatch(k.newProber) // which nobody runs
+	k.newWatch(health.Config{Prober: k.newProber}) // which nobody runs
 	k.judgeAll()
 	var qs []dataplane.Queue
 	for i, p := range cfg.Ports {

@@ -5,11 +5,7 @@ import (
 	"github.com/dirigo-lb/dirigo/control/via"
 )
 
-// Via makes connections to single servers by their services, for health probes. It is nil
-// before New has returned.
-func (d *Director) Via() *via.Via { return d.via }
-
-// followVia tells d.via which desired services have changed and which are gone. The first
+// followVia tells d.via, which makes connections to single servers by their services, which desired services have changed and which are gone. The first
 // that is asked by the service has host, workers and guard made ready for that, and they
 // go back after the last. Called with d.mu held.
 func (d *Director) followVia(set []conf.Service, gone []conf.ServiceKey) {

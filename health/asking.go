@@ -14,7 +14,7 @@ import (
 const overdue = 5 * time.Second
 
 // maxDiscarded is how many bad answers in a row are not counted because the director
-// stood still. A director that is always late has to believe something in the end, or no
+// was late. A director that is always late has to believe something in the end, or no
 // dead server would ever be found.
 const maxDiscarded = 5
 

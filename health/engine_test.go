@@ -148,15 +148,6 @@ func TestConcurrencyIsBounded(t *testing.T) {
 	})
 }
 
-// What is the director's own fault changes nothing: no descriptors, a prober that cannot
-// be made, one that panics.
-// What was not counted is asked again after RetryDelay, not a whole interval later.
-// Bad answers of a time in which the director stood still are not counted; good ones are,
-// and so are bad ones that began after it.
-// A director that is always late believes in the end.
-// A pulse that is overdue is a stall before the pulse itself knows.
-// A prober that does not end is a bad answer again and again, and is never asked twice at
-// a time; when it ends its target is asked as before.
 // Run ends with its context, and with it every probe; then nothing is left.
 func TestRunEndsEverything(t *testing.T) {
 	before := runtime.NumGoroutine()

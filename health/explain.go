@@ -230,7 +230,7 @@ func (m *Monitor) Passive(id ID, new, bad int) {
 	c, p, begin := s.service.health.Passive, &s.passive, s.passive.since
 	total, failed := p.new+new, p.bad+bad
 	answer, ok := p.step(c, now, new, bad)
-	if !answer || !p.trial.up || m.pulse.during(begin, now, now) {
+	if !answer || !p.trial.up || m.pulse.lag(begin, now, now) > m.cfg.Stall {
 		return
 	}
 	if p.trial.step(&s.checks[0].conf, ok) {

@@ -33,6 +33,7 @@ type Config struct {
 	Concurrency int           // most probes at a time; default 8,192
 	Events      int           // most events kept for History; default 10,000
 	Stall       time.Duration // the director stood still if it was so much late; default 500 ms
+	Stepped     bool          // for tests on a clock of their own: nothing waits for a descriptor
 }
 
 // Monitor asks the servers of all services with health checks and says what follows. Its
@@ -45,7 +46,7 @@ type Monitor struct {
 	services  map[conf.ServiceKey]*service
 	questions map[question]*asking
 	alarms    alarms    // of questions: to be asked, or overdue; of servers: slow start, end of a hold
-	waiting   []*asking // due, but Concurrency were running; first come, first served
+	waiting   []*asking // due; first come, first served
 	running   int
 	started   uint64 // services known so far, for their order
 	history   history
@@ -56,6 +57,7 @@ type Monitor struct {
 
 	answers chan answer
 	wake    chan struct{} // an alarm was set from outside
+	begin   chan struct{} // probes wait that may run
 	tell    chan struct{} // dirty or events have grown
 }
 
@@ -71,32 +73,43 @@ func New(c Config) *Monitor {
 		cfg: c, pulse: pulse{bound: c.Stall},
 		services: map[conf.ServiceKey]*service{}, questions: map[question]*asking{},
 		history: history{size: c.Events}, dirty: map[conf.ServiceKey]bool{}, stats: newStats(),
-		answers: make(chan answer, c.Concurrency), wake: make(chan struct{}, 1), tell: make(chan struct{}, 1),
+		answers: make(chan answer, c.Concurrency), wake: make(chan struct{}, 1), begin: make(chan struct{}, 1), tell: make(chan struct{}, 1),
 	}
 }
 
 // Run asks until ctx ends. Then it waits for the probes that are still asking, which end
 // with ctx. It runs once.
 func (m *Monitor) Run(ctx context.Context) error {
-	var parts sync.WaitGroup
-	parts.Go(func() { m.pulse.run(ctx, m.stalled) })
+	var lanes [2]*lane
+	for i := range lanes {
+		if m.cfg.Stepped {
+			break
+		}
+		l, err := newLane()
+		if err != nil {
+			return err
+		}
+		lanes[i] = l
+		defer l.close()
+	}
+	var parts, probes sync.WaitGroup
+	parts.Go(func() { m.pulse.run(ctx, lanes[0], m.stalled) })
+	parts.Go(func() { m.launch(ctx, lanes[1], &probes) })
 	parts.Go(func() { m.tellAll(ctx) })
-	err := m.schedule(ctx)
+	m.schedule(ctx)
 	parts.Wait()
-	return err
+	return m.wait(&probes)
 }
 
 // schedule lets alarms ring and takes answers in.
-func (m *Monitor) schedule(ctx context.Context) (err error) {
-	var probes sync.WaitGroup
-	defer func() { err = m.wait(&probes) }()
+func (m *Monitor) schedule(ctx context.Context) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
 		var first *answer
 		select {
 		case <-ctx.Done():
-			return nil
+			return
 		case <-m.wake:
 		case <-timer.C:
 		case a := <-m.answers:
@@ -111,16 +124,8 @@ func (m *Monitor) schedule(ctx context.Context) (err error) {
 			m.take(<-m.answers, now)
 		}
 		m.alarms.ring(now)
-		for m.running < m.cfg.Concurrency && len(m.waiting) > 0 {
-			q := m.waiting[0]
-			m.waiting[0], m.waiting = nil, m.waiting[1:]
-			if len(q.checks) == 0 { // let go while it waited
-				continue
-			}
-			m.running++
-			q.state, q.began = running, now
-			m.alarms.set(&q.alarm, now.Add(q.timeout()+overdue))
-			probes.Go(func() { m.answers <- q.ask(ctx, m.cfg.Prober, now) })
+		if len(m.waiting) > 0 && m.running < m.cfg.Concurrency {
+			signal(m.begin)
 		}
 		if len(m.alarms) > 0 {
 			timer.Reset(m.alarms[0].at.Sub(now))

@@ -79,6 +79,7 @@ func newSite(t *testing.T, c Config) *site {
 		s.told = append(s.told, e)
 		s.mu.Unlock()
 	}
+	c.Stepped = true
 	s.Monitor = New(c)
 	return s
 }

@@ -61,5 +61,15 @@ const (
 	WhyLocal       Why = "local"       // the director itself could not ask: no descriptors, no memory
 )
 
+// certain reports whether a bad answer says the same however late it is heard: not one
+// that waiting too long gives as well.
+func (w Why) certain() bool {
+	switch w {
+	case WhyRefused, WhyStatus, WhyContent, WhyTooLong, WhyLogin, WhyExpired, WhyMissing:
+		return true
+	}
+	return false
+}
+
 // ErrLocal is wrapped by errors of the director's own side, so that they count as WhyLocal.
 var ErrLocal = errors.New("the director cannot ask")

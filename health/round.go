@@ -1,6 +1,7 @@
 package health
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"time"
 
@@ -75,7 +76,7 @@ func (m *Monitor) due(q *asking, now time.Time) {
 	}
 	q.late = true
 	r := Result{At: q.began, Took: now.Sub(q.began), Why: WhyTimeout, Text: "the probe does not end"}
-	if !m.pulse.during(q.began, now, now) {
+	if m.pulse.lag(q.began, now, now) <= m.cfg.Stall {
 		m.believe(q, &r, now)
 	}
 	m.alarms.set(&q.alarm, q.next(now, now))
@@ -98,9 +99,8 @@ func (m *Monitor) take(a answer, now time.Time) {
 			m.believe(q, r, now)
 		case r.Why == WhyLocal:
 			m.discard(q, &a, now)
-		case q.discarded < maxDiscarded && (a.late > m.cfg.Stall || m.pulse.during(a.start, a.end, now)):
+		case q.discarded < maxDiscarded && m.unheard(&a, now):
 			q.discarded++
-			r.Text += " (not counted: the director itself stood still)"
 			m.discard(q, &a, now)
 		default:
 			q.discarded = 0
@@ -109,6 +109,22 @@ func (m *Monitor) take(a answer, now time.Time) {
 		m.alarms.set(&q.alarm, q.next(a.start, now))
 	}
 	q.release()
+}
+
+// hops is how often a probe has to wait for the director itself, at most: for its first
+// turn, the connection, two rounds of TLS and the pieces of the answer.
+const hops = 10
+
+// unheard reports whether a bad answer may be due to the director's own lateness, and
+// notes it there: so late that the hops alone would use the timeout up, or so late that
+// no answer of that time is worth anything.
+func (m *Monitor) unheard(a *answer, now time.Time) bool {
+	lag := max(a.late, m.pulse.lag(a.start, a.end, now))
+	if lag <= m.cfg.Stall && (a.result.Why.certain() || lag <= a.q.timeout()/hops) {
+		return false
+	}
+	a.result.Text += fmt.Sprintf(" (not counted: the director itself was %v late)", lag.Round(time.Millisecond))
+	return true
 }
 
 // discard keeps an answer that says nothing of the target.

@@ -6,30 +6,31 @@ import (
 	"time"
 )
 
-// pulse finds out that the director itself stood still: stopped, starved of CPU, or in
-// a long collection. Then answers lay unread while their timeouts ran out, which says
-// nothing of who gave them. It has a goroutine of its own that waits for nothing but
-// time, so that it is late only if everything else is.
+// pulse finds out how late the director itself is: stopped, starved of CPU, in a long
+// collection, or with more goroutines to run than it has processors for. Then answers lie
+// unread while their timeouts run out, which says nothing of who gave them. Its goroutine
+// does nothing but beat, and each beat goes the way that answers go.
 type pulse struct {
 	bound time.Duration // later than this is a stall
 
-	mu     sync.Mutex
-	beat   time.Time // the last one
-	stalls [16]span  // a ring of the last ones
-	next   int
-	count  uint64
+	mu    sync.Mutex
+	due   time.Time  // the next beat
+	beats [1200]beat // a ring of the last ones: of a minute at least
+	next  int
 }
 
-// span is a time in which the director stood still.
-type span struct{ from, to time.Time }
+// beat is when a beat was due, and when it came.
+type beat struct{ due, came time.Time }
+
+func (b beat) late() time.Duration { return b.came.Sub(b.due) }
 
 // period is the time between two beats. Twenty in a second cost nothing that one could
 // measure.
 const period = 50 * time.Millisecond
 
 // run beats until ctx ends and tells of each stall.
-func (p *pulse) run(ctx context.Context, stalled func(span)) {
-	t := time.NewTicker(period)
+func (p *pulse) run(ctx context.Context, l *lane, stalled func(beat)) {
+	t := time.NewTimer(period)
 	defer t.Stop()
 	p.step(time.Now())
 	for {
@@ -37,41 +38,46 @@ func (p *pulse) run(ctx context.Context, stalled func(span)) {
 		case <-ctx.Done():
 			return
 		case <-t.C:
-			if s, late := p.step(time.Now()); late {
-				stalled(s)
-			}
 		}
+		l.pass(ctx)
+		if b, stall := p.step(time.Now()); stall {
+			stalled(b)
+		}
+		t.Reset(period)
 	}
 }
 
 // step takes one beat.
-func (p *pulse) step(now time.Time) (s span, late bool) {
+func (p *pulse) step(now time.Time) (b beat, stall bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	s = span{p.beat, now}
-	p.beat = now
-	if s.from.IsZero() || now.Sub(s.from) <= period+p.bound {
-		return s, false
+	b = beat{p.due, now}
+	p.due = now.Add(period)
+	if b.due.IsZero() {
+		return b, false
 	}
-	p.stalls[p.next] = s
-	p.next = (p.next + 1) % len(p.stalls)
-	p.count++
-	return s, true
+	p.beats[p.next] = b
+	p.next = (p.next + 1) % len(p.beats)
+	return b, b.late() > p.bound
 }
 
-// during reports whether the director stood still at any time between from and to. A
-// beat that is overdue by now is a stall too, of which the pulse's own goroutine has not
-// heard yet.
-func (p *pulse) during(from, to, now time.Time) bool {
+// lag is how late the latest beat was of those between from and to: how long an answer
+// could lie unread then. A beat that is overdue by now counts as it is, since the pulse's
+// own goroutine may not have heard yet.
+func (p *pulse) lag(from, to, now time.Time) (lag time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !p.beat.IsZero() && now.Sub(p.beat) > period+p.bound && to.After(p.beat) {
-		return true
+	if !p.due.IsZero() && p.due.Before(to) {
+		lag = now.Sub(p.due)
 	}
-	for _, s := range p.stalls {
-		if s.from.Before(to) && s.to.After(from) {
-			return true
+	for i := range p.beats {
+		b := p.beats[(p.next+len(p.beats)-1-i)%len(p.beats)]
+		if !b.came.After(from) { // so are all before it
+			break
+		}
+		if b.due.Before(to) {
+			lag = max(lag, b.late())
 		}
 	}
-	return false
+	return max(0, lag)
 }

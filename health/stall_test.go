@@ -13,6 +13,8 @@ import (
 	"github.com/dirigo-lb/dirigo/conf"
 )
 
+// What is the director's own fault changes nothing: no descriptors, a prober that cannot
+// be made, one that panics.
 func TestLocalErrorsChangeNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSite(t, Config{})
@@ -49,6 +51,7 @@ func TestLocalErrorsChangeNothing(t *testing.T) {
 	})
 }
 
+// What was not counted is asked again after RetryDelay, not a whole interval later.
 func TestUncountedAnswerIsAskedAgainSoon(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSite(t, Config{})
@@ -65,6 +68,8 @@ func TestUncountedAnswerIsAskedAgainSoon(t *testing.T) {
 	})
 }
 
+// Bad answers of a time in which the director stood still are not counted; good ones are,
+// and so are bad ones that began after it.
 func TestStallDiscardsItsRound(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSite(t, Config{})
@@ -77,7 +82,7 @@ func TestStallDiscardsItsRound(t *testing.T) {
 		s.at(3).set(func(ctx context.Context) Result { <-ctx.Done(); return Result{OK: true} })
 		time.Sleep(700 * time.Millisecond) // all three are being asked since 1 s
 		s.pulse.mu.Lock()
-		s.pulse.beat = s.pulse.beat.Add(-2 * time.Second)
+		s.pulse.due = s.pulse.due.Add(-2 * time.Second)
 		s.pulse.mu.Unlock() // the next beat is 2 s late
 		time.Sleep(850 * time.Millisecond)
 		s.want(svc, "1:1 2:1 3:1")
@@ -86,7 +91,7 @@ func TestStallDiscardsItsRound(t *testing.T) {
 			t.Errorf("%d stalls, %d answers discarded; want 1, 2", st.Stalls, st.Discarded)
 		}
 		e, _ := s.Explain(ID{svc.Key, svc.Servers[0].ID()})
-		if r := e.Checks[0].Last; !strings.HasSuffix(r.Text, "(not counted: the director itself stood still)") {
+		if r := e.Checks[0].Last; !strings.HasSuffix(r.Text, "(not counted: the director itself was 2s late)") {
 			t.Errorf("last result %+v", r)
 		}
 		time.Sleep(time.Second)
@@ -97,6 +102,47 @@ func TestStallDiscardsItsRound(t *testing.T) {
 	})
 }
 
+// A director that is late by more than a tenth of the timeout does not count what may
+// come of it; what has other reasons it does, and with more time to answer everything.
+func TestLatenessExcusesSilenceOnly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSite(t, Config{})
+		check := quick
+		check.Probe = conf.Probe{Type: conf.ProbeTCP, Timeout: time.Second}
+		svc := web(check, 4)
+		patient := web(check, 1)
+		patient.Key.Port, patient.Servers[0].Addr, patient.Health.Checks[0].Probe.Timeout = 81, ip(4), 5*time.Second
+		patient.Health.Checks[0].Interval = 5 * time.Second
+		s.Update([]conf.Service{svc, patient}, nil)
+		s.run()
+		time.Sleep(500 * time.Millisecond)
+		s.at(1).set(silent)
+		s.at(2).set(func(ctx context.Context) Result { <-ctx.Done(); return Result{Why: WhyClosed} })
+		s.at(3).set(func(ctx context.Context) Result { <-ctx.Done(); return Result{Why: WhyContent} })
+		for range 5 { // those who were asked at 1 s hear of it at 2 s
+			time.Sleep(290 * time.Millisecond)
+			s.pulse.mu.Lock()
+			s.pulse.due = s.pulse.due.Add(-150 * time.Millisecond)
+			s.pulse.mu.Unlock()
+		}
+		time.Sleep(100 * time.Millisecond)
+		s.want(svc, "1:1 2:1 4:1")
+		if st := s.Stats(); st.Stalls != 0 || st.Discarded != 2 || st.Lag != 150*time.Millisecond {
+			t.Errorf("%d stalls, %d answers discarded, lag %v", st.Stalls, st.Discarded, st.Lag)
+		}
+		s.at(4).set(silent)
+		for range 20 { // asked at 5 s
+			time.Sleep(290 * time.Millisecond)
+			s.pulse.mu.Lock()
+			s.pulse.due = s.pulse.due.Add(-150 * time.Millisecond)
+			s.pulse.mu.Unlock()
+		}
+		time.Sleep(3 * time.Second)
+		s.want(patient, "")
+	})
+}
+
+// A director that is always late believes in the end.
 func TestEndlessStallIsBelievedInTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSite(t, Config{})
@@ -104,7 +150,7 @@ func TestEndlessStallIsBelievedInTheEnd(t *testing.T) {
 		s.Update([]conf.Service{svc}, nil)
 		s.run()
 		time.Sleep(500 * time.Millisecond)
-		s.at(1).set(bad)
+		s.at(1).set(silent) // asked at 1 s, heard at 2 s, and so on
 		stop := make(chan struct{})
 		defer close(stop)
 		go func() {
@@ -115,44 +161,48 @@ func TestEndlessStallIsBelievedInTheEnd(t *testing.T) {
 				case <-time.After(10 * time.Millisecond):
 				}
 				s.pulse.mu.Lock()
-				s.pulse.stalls[0] = span{time.Now().Add(-time.Hour), time.Now().Add(time.Hour)}
+				s.pulse.due = time.Now().Add(-time.Second)
 				s.pulse.mu.Unlock()
 			}
 		}()
-		time.Sleep(maxDiscarded * time.Second)
+		time.Sleep((maxDiscarded + 1) * time.Second)
 		s.want(svc, "1:1")
 		time.Sleep(time.Second)
 		s.want(svc, "")
 	})
 }
 
+// A pulse says how late its beats were in a time; one that is overdue is late before the
+// pulse itself knows.
 func TestPulse(t *testing.T) {
 	p := pulse{bound: 500 * time.Millisecond}
 	at := func(ms int) time.Time { return epoch.Add(time.Duration(ms) * time.Millisecond) }
-	for _, ms := range []int{0, 50, 100, 650} { // 550 is period and bound
-		if _, late := p.step(at(ms)); late {
-			t.Errorf("beat at %d ms is late", ms)
+	for _, ms := range []int{0, 50, 110, 660} { // due at 50, 100, 160
+		if _, stall := p.step(at(ms)); stall {
+			t.Errorf("beat at %d ms is a stall", ms)
 		}
 	}
-	if p.during(at(0), at(650), at(1000)) {
-		t.Error("a stall without one")
-	}
-	if !p.during(at(660), at(1200), at(1250)) || p.during(at(0), at(640), at(1250)) {
-		t.Error("an overdue beat is a stall from the last beat on, and not before")
-	}
-	if s, late := p.step(at(1300)); !late || s != (span{at(650), at(1300)}) {
-		t.Errorf("stall %v %v", s, late)
-	}
-	for _, c := range []struct {
-		from, to int
-		want     bool
-	}{{0, 650, false}, {0, 651, true}, {700, 800, true}, {1299, 2000, true}, {1300, 2000, false}} {
-		if got := p.during(at(c.from), at(c.to), at(1310)); got != c.want {
-			t.Errorf("from %d to %d ms: %v", c.from, c.to, got)
+	for _, c := range []struct{ from, to, now, want int }{
+		{0, 90, 700, 0}, {0, 101, 700, 10}, {50, 110, 700, 10}, {109, 120, 700, 10}, {110, 160, 700, 0}, {0, 161, 700, 500},
+		{659, 700, 700, 500}, {660, 700, 700, 0}, {660, 710, 710, 0}, {660, 711, 800, 90}, {0, 2000, 2000, 1290},
+	} {
+		if got := p.lag(at(c.from), at(c.to), at(c.now)); got != time.Duration(c.want)*time.Millisecond {
+			t.Errorf("from %d to %d ms, at %d: %v late, want %d ms", c.from, c.to, c.now, got, c.want)
 		}
+	}
+	if b, stall := p.step(at(1211)); !stall || b != (beat{at(710), at(1211)}) {
+		t.Errorf("stall %v %v", b, stall)
+	}
+	for i := range len(p.beats) { // the ring goes round
+		p.step(at(1261 + 50*i))
+	}
+	if got := p.lag(at(0), at(100_000), at(1261+50*len(p.beats)-50)); got != 0 {
+		t.Errorf("%v late, %d beats later", got, len(p.beats))
 	}
 }
 
+// A prober that does not end is a bad answer again and again, and is never asked twice at
+// a time; when it ends its target is asked as before.
 func TestProberThatDoesNotEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSite(t, Config{})

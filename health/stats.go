@@ -19,13 +19,14 @@ type Asked struct {
 type Stats struct {
 	Probes    map[Asked]uint64 // answers, counted for the servers or not
 	Latency   map[conf.ProbeType]Histogram
-	Lateness  Histogram // from when a probe was due until it began
-	Stalls    uint64    // times the director stood still
-	Discarded uint64    // answers that were not counted: the director could not ask, or stood still
-	Panics    uint64    // of probers, which count as local errors
-	Running   int       // probes now
-	Waiting   int       // due, but Concurrency are running
-	Targets   int       // different questions
+	Lateness  Histogram     // from when a probe was due until it began
+	Stalls    uint64        // times the director stood still
+	Lag       time.Duration // how late the director itself was at most in the last second
+	Discarded uint64        // answers that were not counted: the director could not ask, or was late
+	Panics    uint64        // of probers, which count as local errors
+	Running   int           // probes now
+	Waiting   int           // due, but not begun yet
+	Targets   int           // different questions
 }
 
 func newStats() Stats {
@@ -55,17 +56,19 @@ func (m *Monitor) Stats() Stats {
 		s.Latency[k] = h.clone()
 	}
 	s.Lateness = s.Lateness.clone()
+	now := time.Now()
+	s.Lag = m.pulse.lag(now.Add(-time.Second), now, now)
 	s.Running, s.Waiting, s.Targets = m.running, len(m.waiting), len(m.questions)
 	return s
 }
 
 // stalled takes the pulse's news.
-func (m *Monitor) stalled(s span) {
+func (m *Monitor) stalled(b beat) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.stats.Stalls++
-	m.raise(Event{At: s.to, OfService: true, Kind: KindStall,
-		Text: fmt.Sprintf("the director stood still for %v: bad answers of that time are not counted", s.to.Sub(s.from).Round(time.Millisecond))})
+	m.raise(Event{At: b.came, OfService: true, Kind: KindStall,
+		Text: fmt.Sprintf("the director stood still for %v: bad answers of that time are not counted", b.late().Round(time.Millisecond))})
 }
 
 // complaint says that answers are not counted, and that a prober panicked, each at most

@@ -14,14 +14,15 @@ var (
 	probes    = desc("dirigo_health_probes_total", "Answers of health checks by their type and what they were: ok, or why they were bad.", "type", "result")
 	probeTime = desc("dirigo_health_probe_seconds", "Time until an answer was complete, or given up.", "type")
 	lateness  = desc("dirigo_health_lateness_seconds", "Time from when a health check was due until it was asked.")
+	lag       = desc("dirigo_health_lag_seconds", "How late the director itself was in hearing answers, at most in the last second.")
 	stalls    = desc("dirigo_health_stalls_total", "Times the director itself stood still, so that bad answers were not counted.")
-	discarded = desc("dirigo_health_discarded_total", "Answers that were not counted: the director could not ask, or stood still.")
+	discarded = desc("dirigo_health_discarded_total", "Answers that were not counted: the director could not ask, or was itself late.")
 	questions = desc("dirigo_health_targets", "Different questions that health checks ask; checks that ask the same share one.")
 	asking    = desc("dirigo_health_running", "Health checks that are being asked.")
-	waiting   = desc("dirigo_health_waiting", "Health checks that are due while as many as may are being asked.")
+	waiting   = desc("dirigo_health_waiting", "Health checks that are due and wait for their turn: as many as may are being asked, or the director is busy.")
 	told      = desc("dirigo_health_notifications_total", "Notifications of changes, once for each way, by what became of them: told, failed or dropped.", "result")
 
-	healthDescs = []*prometheus.Desc{probes, probeTime, lateness, stalls, discarded, questions, asking, waiting, told}
+	healthDescs = []*prometheus.Desc{probes, probeTime, lateness, lag, stalls, discarded, questions, asking, waiting, told}
 )
 
 // Notifications is how many there were.
@@ -33,8 +34,8 @@ func collectHealth(ch chan<- prometheus.Metric, m *health.Monitor, n *Notificati
 	count := func(d *prometheus.Desc, v uint64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...)
 	}
-	gauge := func(d *prometheus.Desc, v int) {
-		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, float64(v))
+	gauge := func(d *prometheus.Desc, v float64) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v)
 	}
 	for a, n := range s.Probes {
 		result := string(a.Why)
@@ -49,9 +50,10 @@ func collectHealth(ch chan<- prometheus.Metric, m *health.Monitor, n *Notificati
 	ch <- histogram(lateness, &s.Lateness)
 	count(stalls, s.Stalls)
 	count(discarded, s.Discarded)
-	gauge(questions, s.Targets)
-	gauge(asking, s.Running)
-	gauge(waiting, s.Waiting)
+	gauge(lag, s.Lag.Seconds())
+	gauge(questions, float64(s.Targets))
+	gauge(asking, float64(s.Running))
+	gauge(waiting, float64(s.Waiting))
 	count(told, n.Told, "told")
 	count(told, n.Failed, "failed")
 	count(told, n.Dropped, "dropped")

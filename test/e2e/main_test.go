@@ -23,13 +23,6 @@ import (
 var binary, scratch string
 
 func TestMain(m *testing.M) {
-	if len(os.Args) == 4 && os.Args[1] == "run" { // this program as a director: see viaDirector
-		if err := viaDirector(os.Args[3]); err != nil {
-			fmt.Fprintln(os.Stderr, "e2e:", err)
-			os.Exit(1)
-		}
-		return
-	}
 	code, err := setUp(m)
 	if err = errors.Join(err, lab.Sweep(true)); err != nil {
 		fmt.Fprintln(os.Stderr, "e2e:", err)

@@ -1,120 +1,46 @@
 package e2e
 
 import (
-	"bufio"
-	"context"
-	"errors"
 	"fmt"
-	"io"
-	"log/slog"
-	"net"
 	"net/netip"
-	"os"
-	"os/signal"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
-	"github.com/dirigo-lb/dirigo/conf"
-	"github.com/dirigo-lb/dirigo/control"
 	"github.com/dirigo-lb/dirigo/control/api"
-	"github.com/dirigo-lb/dirigo/health"
-	"github.com/dirigo-lb/dirigo/packet"
 	"github.com/dirigo-lb/dirigo/test/lab"
 )
 
-// viaDirector is this test program as a director ("run -c FILE"), every server of which is
-// asked by its service when a line comes to a socket beside FILE.
-func viaDirector(file string) error {
-	cfg, err := conf.Load(file)
-	if err != nil {
-		return err
-	}
-	for i := range cfg.Services {
-		cfg.Services[i].Health = &conf.Health{Checks: []conf.HealthCheck{{Probe: conf.Probe{Type: conf.ProbeTCP, Via: conf.ViaService}}}}
-	}
-	d, err := control.New(cfg, control.Options{Path: file, Log: slog.New(slog.NewTextHandler(os.Stderr, nil))})
-	if err != nil {
-		return err
-	}
-	l, err := net.Listen("unix", asks(file))
-	if err != nil {
-		return errors.Join(err, d.Close())
-	}
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer c.Close()
-				line, _ := bufio.NewReader(c).ReadString('\n')
-				fmt.Fprint(c, askByService(d, line))
-			}()
-		}
-	}()
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
-	defer stop()
-	return d.Run(ctx, nil)
-}
-
-func asks(file string) string { return filepath.Join(filepath.Dir(file), "asks.sock") }
-
-// askByService asks a server ("tcp VIP:PORT SERVER:PORT") for its name and answers in one line.
-func askByService(d *control.Director, line string) string {
-	w := strings.Fields(line)
-	to, server := netip.MustParseAddrPort(w[1]), netip.MustParseAddrPort(w[2])
-	k := conf.ServiceKey{Proto: packet.TCP, Addr: to.Addr(), Port: to.Port()}
-	if w[0] == "udp" {
-		k.Proto = packet.UDP
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-	defer cancel()
-	c, err := d.Via().To(health.Target{Service: k, Server: conf.ServerID{Addr: server.Addr(), Port: server.Port()}}).Dial(ctx, w[0], to)
-	if err != nil {
-		return fmt.Sprintf("error local=%v %v", errors.Is(err, health.ErrLocal), err)
-	}
-	defer c.Close()
-	deadline, _ := ctx.Deadline()
-	c.SetDeadline(deadline)
-	buf := make([]byte, 1500)
-	if w[0] == "tcp" {
-		fmt.Fprintf(c, "GET / HTTP/1.0\r\n\r\n")
-		all, err := io.ReadAll(c)
-		if _, body, ok := strings.Cut(string(all), "\r\n\r\n"); ok {
-			return strings.TrimSpace(body)
-		}
-		return fmt.Sprintf("error %q %v", all, err)
-	}
-	if _, err := c.Write([]byte("name?")); err != nil {
-		return fmt.Sprintf("error %v", err)
-	}
-	n, err := c.Read(buf)
-	if err != nil {
-		return fmt.Sprintf("error %v", err)
-	}
-	return string(buf[:n])
-}
-
-// viaCluster is a cluster with quiesced servers only, and a director that asks them.
+// viaCluster is a cluster and a director that asks each server for its own name by its
+// services, TCP and UDP, and plainly too.
 type viaCluster struct {
 	*cluster
 	d *director
+}
+
+// viaServices are the services with their checks.
+func (c *cluster) viaServices() string {
+	const times = "interval = \"300ms\"\ntimeout = \"300ms\"\nretry_delay = \"50ms\"\nwarmup = \"0s\"\nfall = 2\nrise = 1\n"
+	var b strings.Builder
+	service := func(listen string, checks ...string) {
+		fmt.Fprintf(&b, "[[service]]\nlisten = %q\nscheduler = \"rr\"\nforward = \"METHOD\"\n", listen)
+		for i, srv := range c.servers {
+			fmt.Fprintf(&b, "[[service.server]]\naddress = \"SERVER%d\"\n", i+1)
+			for _, check := range checks {
+				fmt.Fprintf(&b, "[[service.server.check]]\n%s%s", strings.ReplaceAll(check, "NAME", srv.name), times)
+			}
+		}
+	}
+	service("tcp/VIP:80", "name = \"path\"\ntype = \"http\"\nvia = \"service\"\nbody = '^NAME\\s'\n", "name = \"plain\"\ntype = \"http\"\nbody = '^NAME\\s'\n")
+	service("udp/VIP:53", "name = \"path\"\ntype = \"udp\"\nvia = \"service\"\nsend = \"name?\"\nexpect = \"NAME\"\n")
+	return b.String()
 }
 
 func newVia(t *testing.T, s shape, settings, more string, prepare func(c *cluster)) viaCluster {
 	t.Helper()
 	c := newCluster(t, s)
 	prepare(c)
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	udp := strings.NewReplacer("tcp/", "udp/", ":80", ":53").Replace(c.web("rr", "", 0, 0))
-	d := startProgram(t, self, c.director, strings.Replace(c.config(2, more+c.web("rr", "", 0, 0)+udp), "[director]", "[director]\n"+settings, 1))
 	for _, srv := range c.servers {
 		at := srv.addr
 		if s.method != "nat" {
@@ -128,110 +54,77 @@ func newVia(t *testing.T, s shape, settings, more string, prepare func(c *cluste
 				if err != nil {
 					return
 				}
-				u.WriteToUDPAddrPort([]byte(srv.name), from)
+				_, _ = u.WriteToUDPAddrPort([]byte(srv.name), from)
 			}
 		}()
 	}
-	return viaCluster{c, d}
+	config := strings.Replace(c.config(2, more+c.viaServices()), "[director]", "[director]\n"+settings, 1)
+	return viaCluster{c, startDirector(t, c.director, config)}
 }
 
-// ask asks server i by the service.
-func (v viaCluster) ask(network string, i int) string {
+// finds waits until the director knows whether the first server is up, and that the second
+// one is, by both services; a server that is down is out of the lists.
+func (v viaCluster) finds(what string, up bool) {
 	v.t.Helper()
-	port := uint16(80)
-	if network == "udp" {
-		port = 53
-	}
-	c, err := net.Dial("unix", asks(v.d.file))
-	if err != nil {
-		v.t.Fatal(err)
-	}
-	defer c.Close()
-	fmt.Fprintf(c, "%s %v %v\n", network, netip.AddrPortFrom(v.vip, port), netip.AddrPortFrom(v.servers[i].addr, port))
-	b, err := io.ReadAll(c)
-	if err != nil {
-		v.t.Fatal(err)
-	}
-	return string(b)
-}
-
-// well reports whether every server answers by the service, each for itself.
-func (v viaCluster) well(when string, times int) {
-	v.t.Helper()
-	for range times {
-		for i, srv := range v.servers {
-			for _, network := range []string{"tcp", "udp"} {
-				if got := v.ask(network, i); got != srv.name {
-					v.t.Errorf("%s: %s by %s: %s", when, srv.name, network, got)
+	lab.Until(v.t, 10*time.Second, func() (bool, string) {
+		all, list := v.d.health(""), v.d.services()
+		said := fmt.Sprintf("%s: %+v; lists %+v", what, all, list)
+		if len(all) != 2 || len(list) != 2 {
+			return false, said
+		}
+		for i, svc := range all {
+			first, second := svc.Servers[0], svc.Servers[1]
+			if first.Up != up || !second.Up || len(list[i].Servers) != svc.Alive {
+				return false, said
+			}
+			for j, srv := range svc.Servers {
+				for _, c := range srv.Checks {
+					if c.Last == nil || c.Up != (up || j == 1 || c.Name == "plain") || c.Last.OK != c.Up || c.Last.Why == "local" {
+						return false, said
+					}
 				}
 			}
 		}
-	}
+		return true, ""
+	})
 }
 
-// ill reports whether the first server does not answer by the service, though it does at
-// its own address, and the second one does.
-func (v viaCluster) ill(what, want string) {
-	v.t.Helper()
-	for _, network := range []string{"tcp", "udp"} {
-		if got := v.ask(network, 0); !strings.HasPrefix(got, "error ") || strings.Contains(got, "local=true") || !strings.Contains(got, want) {
-			v.t.Errorf("%s: by %s: %q, want an error with %q", what, network, got, want)
-		}
-	}
-	if got, err := v.director.Run("curl", "-sS", "-g", "--max-time", "2", "http://"+bracket(v.servers[0].addr)+"/"); strings.TrimSpace(got) != v.servers[0].name {
-		v.t.Errorf("%s: plainly: %q %v", what, got, err)
-	}
-	if got := v.ask("tcp", 1); got != v.servers[1].name {
-		v.t.Errorf("%s: the other server: %s", what, got)
-	}
-}
-
-// settled waits until nothing is left of what was asked, and checks that none of it
-// counted for the service.
+// settled takes the checks away, waits until nothing is left of what was asked, and looks
+// that none of it counted for a service.
 func (v viaCluster) settled() {
 	v.t.Helper()
-	lab.Until(v.t, 10*time.Second, func() (bool, string) {
-		left := v.d.connections()
-		return len(left) == 0, fmt.Sprintf("connections left: %+v", left)
-	})
 	for _, s := range v.d.services() {
 		if s.Counts != (api.Counts{}) {
 			v.t.Errorf("counted for a service: %+v", s)
 		}
 	}
+	v.d.reload(v.config(2, v.web("rr", "", 1, 1)))
+	lab.Until(v.t, 10*time.Second, func() (bool, string) {
+		left := v.d.connections()
+		return len(left) == 0, fmt.Sprintf("connections left: %+v", left)
+	})
 }
 
-func viaShapes() (list []shape) {
-	for _, v6 := range []bool{false, true} {
-		for _, method := range []string{"nat", "dr", "tun"} {
-			for _, arms := range []int{2, 1} {
-				list = append(list, shape{method: method, arms: arms, servers: 2, v6: v6})
-			}
-		}
-	}
-	return list
-}
-
-// A probe by the service reaches the server that is asked, and finds what a plain probe
-// does not: no VIP on lo, no decapsulation, a wrong gateway.
+// A check by the service takes out whom a plain one thinks well: no VIP on lo, no
+// decapsulator, a wrong gateway. Mended, they come back.
 func TestViaService(t *testing.T) {
-	for _, s := range viaShapes() {
+	for _, s := range []shape{
+		{method: "nat", arms: 2, servers: 2}, {method: "dr", arms: 1, servers: 2}, {method: "tun", arms: 2, servers: 2},
+		{method: "tun", arms: 1, servers: 2, v6: true},
+	} {
 		t.Run(s.String(), func(t *testing.T) {
 			v := newVia(t, s, "", "", func(*cluster) {})
-			v.well("at first", 5)
+			v.finds("at first", true)
 			first := v.servers[0]
 			lo := fmt.Sprintf(" %v/%d dev lo", v.vip, v.vip.BitLen())
 			switch s.method {
 			case "nat":
-				if s.arms == 1 {
-					break // the director is on the server's own subnet: no gateway is needed to answer it
-				}
 				first.IP(strings.Replace(v.via(insideGW), "add", "replace", 1))
-				v.ill("with a wrong gateway", "timeout")
+				v.finds("with a wrong gateway", false)
 				first.IP(strings.Replace(v.via(insideDIP), "add", "replace", 1))
 			case "dr":
 				first.IP("addr del" + lo)
-				v.ill("without the VIP on lo", "")
+				v.finds("without the VIP on lo", false)
 				first.IP("addr add" + lo)
 			case "tun":
 				first.decap.Signal(syscall.SIGTERM)
@@ -239,11 +132,11 @@ func TestViaService(t *testing.T) {
 					t.Fatal(err)
 				}
 				first.IP("addr add" + lo)
-				v.ill("without a decapsulator", "")
+				v.finds("without a decapsulator", false)
 				first.IP("addr del" + lo)
 				first.startDecap(v.cluster)
 			}
-			v.well("again", 1)
+			v.finds("again", true)
 			v.settled()
 		})
 	}
@@ -252,8 +145,7 @@ func TestViaService(t *testing.T) {
 // It does so too where the host has the VIP itself, and filters strictly by the way back.
 func TestViaServiceWithTheVIPOnTheHost(t *testing.T) {
 	for _, s := range []shape{
-		{method: "nat", arms: 2, servers: 2}, {method: "dr", arms: 2, servers: 2},
-		{method: "tun", arms: 1, servers: 2}, {method: "dr", arms: 2, servers: 2, v6: true},
+		{method: "nat", arms: 2, servers: 2}, {method: "tun", arms: 1, servers: 2}, {method: "dr", arms: 2, servers: 2, v6: true},
 	} {
 		t.Run(s.String(), func(t *testing.T) {
 			v := newVia(t, s, "", "", func(c *cluster) {
@@ -262,8 +154,7 @@ func TestViaServiceWithTheVIPOnTheHost(t *testing.T) {
 					c.director.Sysctl("ipv4/conf/"+dev+"/rp_filter", "1")
 				}
 			})
-			v.well("with the VIP on the host", 3)
-			v.settled()
+			v.finds("with the VIP on the host", true)
 		})
 	}
 }
@@ -274,10 +165,9 @@ func TestViaServiceWithTheVIPOnTheHost(t *testing.T) {
 func TestViaServiceFromTheHostPort(t *testing.T) {
 	more := "[[port]]\nname = \"tun9\"\ndriver = \"tun\"\naddresses = \"192.0.2.1/32\"\n"
 	v := newVia(t, shape{method: "nat", arms: 1, servers: 2}, "host_port = \"tun9\"\n", more, func(*cluster) {})
-	v.well("at first", 3)
+	v.finds("at first", true)
 	v.servers[0].IP("route replace default via " + insideGW)
-	v.ill("with a wrong gateway", "timeout")
+	v.finds("with a wrong gateway", false)
 	v.servers[0].IP("route replace default via " + insideDIP)
-	v.well("again", 1)
-	v.settled()
+	v.finds("again", true)
 }
