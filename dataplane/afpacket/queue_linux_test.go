@@ -268,6 +268,7 @@ func TestLargeFramesAreLentTogether(t *testing.T) {
 		send(t, fd, testFrame(9000, i))
 	}
 	frames := make([]packet.Frame, sent)
+	settle()
 	n, err := q.Receive(frames)
 	if n != inboxBufs || err != nil {
 		t.Fatalf("Receive = %d, %v; want %d", n, err, inboxBufs)
@@ -316,6 +317,7 @@ func TestLargeFramesBeyondTheQueueAreDropped(t *testing.T) {
 		send(t, fd, testFrame(9000, i))
 		send(t, fd, testFrame(fits, i))
 	}
+	settle()
 	large, small, last := 0, 0, -1
 	frames := make([]packet.Frame, 64)
 	for n := 1; n > 0; q.Release() {
@@ -351,6 +353,7 @@ func TestPeakIsToldOnce(t *testing.T) {
 		for i := range uint32(c.sent) {
 			send(t, fd, testFrame(64, i))
 		}
+		settle()
 		for n := 1; n > 0; q.Release() {
 			n, _ = q.Receive(frames[:])
 		}
@@ -365,6 +368,7 @@ func TestPeakIsToldOnce(t *testing.T) {
 	for i := range uint32(1000) { // more than the buffer holds, at the kernel's price of an skb each
 		send(t, fd, testFrame(64, i))
 	}
+	settle()
 	for n := 1; n > 0; b.Release() {
 		n, _ = b.Receive(frames[:])
 	}
