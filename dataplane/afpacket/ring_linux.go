@@ -136,11 +136,11 @@ func (r *ring) Receive(frames []packet.Frame) (int, error) {
 			r.skips.count(v)
 		}
 	}
+	if r.taken > 0 && (n == len(frames) || r.taken == r.slots || r.large.free() == 0) { // more may wait
+		r.look()
+	}
 	if n > 0 {
 		r.lent, r.down = true, false
-		if n == len(frames) {
-			r.look()
-		}
 		return n, nil
 	}
 	if !r.lent {
