@@ -9,9 +9,10 @@ import "github.com/dirigo-lb/dirigo/packet"
 // seen. (The kernel's table has no bound; its conntrack does the like: early_drop.)
 //
 // Half-open entries wait for their timer not in the rings but in a queue for each state,
-// which has one timeout: so the order of their last packets is that of their expiry. The
-// queue is lazy as the rings are: an entry that has gone on to another state leaves it when
-// its turn comes.
+// which has one timeout: so the order of their last packets is that of their expiry. When
+// the timeout is shortened, those that come after live on as long as those from before.
+// The queue is lazy as the rings are: an entry that has gone on to another state leaves it
+// when its turn comes.
 
 // queue holds the half-open entries of a shard that are in one state, in a slot of their
 // own, the youngest first.
@@ -51,31 +52,32 @@ func (c *Conn) half() (kind int, ok bool) {
 	return 0, false
 }
 
-// addHalf puts entry r into the queue of a kind, behind all others. It is false, and
-// nothing done, when another there would expire later: somebody changed timeouts.
-func (w *wheel) addHalf(conns []Conn, r Ref, kind int, at, now Tick) bool {
+// addHalf puts entry r into the queue of a kind, behind all others, and returns the tick at
+// which it is to fire: at, or with the youngest there when that is later, because somebody
+// has shortened the timeout since. Elsewhere evict would not find it.
+func (w *wheel) addHalf(conns []Conn, r Ref, kind int, at, now Tick) Tick {
 	w.rest(at, now)
 	q := &w.half[kind]
 	switch {
 	case q.oldest == 0:
 		q.oldest, q.due = r, at
 	case at.Before(q.last):
-		return false
+		at = q.last
 	}
 	q.last = at
 	w.lookAt(at)
 	w.push(conns, r, queues+uint32(kind))
-	return true
+	return at
 }
 
-// touchHalf sets the timer of r, which is half open, to the instant at.
-func (s *Shard) touchHalf(r Ref, kind int, at, now Tick) {
+// touchHalf sets the timer of r, which is half open, to now plus its Timeout, and that to
+// what addHalf makes of it: expiry less Timeout stays the instant of the last packet.
+func (s *Shard) touchHalf(r Ref, kind int, now Tick) {
 	w, conns := &s.wheel, s.t.conns
 	w.remove(conns, r)
-	conns[r].expires = at
-	if !w.addHalf(conns, r, kind, at, now) {
-		w.add(conns, r, at, now)
-	}
+	c := &conns[r]
+	c.expires = w.addHalf(conns, r, kind, now+c.Timeout, now)
+	c.Timeout = c.expires - now
 	s.announce(now)
 }
 

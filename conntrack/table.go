@@ -287,14 +287,15 @@ func (t *Table) Hold(r Ref) { atomic.AddUint32(&t.conns[r].children, 1) }
 // Release ends a Hold. It needs no lock.
 func (t *Table) Release(r Ref) { atomic.AddUint32(&t.conns[r].children, ^uint32(0)) }
 
-// Touch sets r's timer to now plus its Timeout.
+// Touch sets r's timer to now plus its Timeout. That of a half-open entry is raised when
+// others of its state in the shard have a longer one (see halfopen.go).
 func (s *Shard) Touch(r Ref, now Tick) {
 	c := &s.t.conns[r]
-	at := now + c.Timeout
-	if kind, ok := c.half(); ok {
-		s.touchHalf(r, kind, at, now)
+	if kind, ok := c.half(); ok && c.Timeout > 0 { // 0: dropped, and not revived by that
+		s.touchHalf(r, kind, now)
 		return
 	}
+	at := now + c.Timeout
 	if at.Before(c.expires) {
 		s.wheel.remove(s.t.conns, r)
 		s.add(r, at, now)
