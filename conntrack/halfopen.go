@@ -3,9 +3,9 @@ package conntrack
 import "github.com/dirigo-lb/dirigo/packet"
 
 // While the table is full, a flood of connection requests must not keep others out: the
-// oldest half-open entry makes room for the next new one, so that a client has as long to
-// finish its handshake as the flood takes to fill the table. Entries that are more than
-// half open are never ended for that. As long as the table is not full nothing of this is
+// oldest half-open entry of the new one's shard makes room for it, so that a client has as
+// long to finish its handshake as the flood takes to fill the table. Entries that are more
+// than half open are never ended for that. As long as the table is not full nothing of this is
 // seen. (The kernel's table has no bound; its conntrack does the like: early_drop.)
 //
 // Half-open entries wait for their timer not in the rings but in a queue for each state,
@@ -22,7 +22,8 @@ type queue struct {
 	last   Tick // the youngest's expiry when it was put in
 }
 
-// Kinds of half-open entries: the states that the drop_entry defence takes for such.
+// Kinds of half-open entries: the states that the drop_entry defence takes for such, in the
+// order in which they make room.
 const (
 	halfSynRecv = iota
 	halfSynAck
@@ -111,8 +112,9 @@ func (s *Shard) fireHalf(now Tick, budget *int) bool {
 // gone on, each of them once.
 const evictTries = 64
 
-// evict ends the oldest half-open entry of the shard; false if it has none, or none among
-// the first few.
+// evict ends the oldest half-open entry of the shard in the first state that has one: those
+// in SYN_RECV go before those in SYN_ACK, whatever their age. It is false if the shard has
+// none, or none among the first few.
 func (s *Shard) evict(now Tick) bool {
 	w, conns := &s.wheel, s.t.conns
 	tries := evictTries

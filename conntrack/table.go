@@ -168,8 +168,8 @@ func (s *Shard) In(h uint64, k *Key) Ref {
 		want |= FlagNoCPort // an entry that waits for its port is stored under port 0
 	}
 	r := s.in(h, k, want)
-	if s.wheel.late {
-		r = s.live(r, h, k, want)
+	for s.over(r) {
+		r = s.in(h, k, want)
 	}
 	return r
 }
@@ -178,17 +178,16 @@ func (s *Shard) In(h uint64, k *Key) Ref {
 // (ip_vs_ct_in_get).
 func (s *Shard) Template(h uint64, k *Key) Ref {
 	want := family(k.V6) | FlagTemplate
-	return s.live(s.in(h, k, want), h, k, want)
-}
-
-// live is r, which in has found, or what in finds in its place when r is over though the
-// shard is late to end it.
-func (s *Shard) live(r Ref, h uint64, k *Key, want Flags) Ref {
-	for r != 0 && s.wheel.late && s.settle(r) {
+	r := s.in(h, k, want)
+	for s.over(r) {
 		r = s.in(h, k, want)
 	}
 	return r
 }
+
+// over reports whether r, which was found, is over though the shard is late to end it. Then
+// it has been ended, or set anew, and is to be looked for again.
+func (s *Shard) over(r Ref) bool { return r != 0 && s.wheel.late && s.settle(r) }
 
 func (s *Shard) in(h uint64, k *Key, want Flags) Ref {
 	b, conns := s.t.bucket(h), s.t.conns
@@ -215,7 +214,7 @@ func (c *Conn) isIn(k *Key, want Flags) bool {
 // is the server's end for NAT, the virtual service's for every other method.
 func (s *Shard) Out(h uint64, k *Key) Ref {
 	r := s.out(h, k)
-	for r != 0 && s.wheel.late && s.settle(r) {
+	for s.over(r) {
 		r = s.out(h, k)
 	}
 	return r
