@@ -70,6 +70,12 @@ func TestSweepGoesOn(t *testing.T) {
 // synAt is client i's entry, which waits for the third packet of the handshake.
 func synAt(t *testing.T, tab *Table, i int, now Tick) Ref {
 	t.Helper()
+	to := DefaultTimeouts()
+	return synWith(t, tab, i, now, &to)
+}
+
+func synWith(t *testing.T, tab *Table, i int, now Tick, to *Timeouts) Ref {
+	t.Helper()
 	c := conn(ip4(10, 2, byte(i>>8), byte(i)), uint16(i), Initial)
 	s, h := tab.Lock(c.Proto, &c.Client, c.ClientPort, now)
 	defer s.Unlock()
@@ -77,8 +83,7 @@ func synAt(t *testing.T, tab *Table, i int, now Tick) Ref {
 	if err != nil {
 		t.Fatalf("client %d: %v", i, err)
 	}
-	to := DefaultTimeouts()
-	s.At(r).Advance(Input, packet.SYN, &to)
+	s.At(r).Advance(Input, packet.SYN, to)
 	s.Touch(r, now)
 	return r
 }
@@ -148,6 +153,43 @@ func TestOldestHalfOpenMakesRoom(t *testing.T) {
 	}
 	if tab.Evicted() != 4 || end.n != 4 || tab.Len() != 6 {
 		t.Errorf("%d evicted, %d ended, %d entries; want 4, 4, 6", tab.Evicted(), end.n, tab.Len())
+	}
+}
+
+// A flood that comes after SYN_RECV's timeout was shortened ends its own oldest entries
+// too, not the newest: those that wait for their client the shortest. They end no later than
+// the longer timeout wants, and by the shorter one once the old entries are gone; expiry
+// less timeout is the last packet's instant all the time.
+func TestShorterTimeoutOfHalfOpen(t *testing.T) {
+	const max = 200
+	tab := newTable(t, max, nil)
+	tab.seed = [2]uint64{} // all in one shard
+	to := DefaultTimeouts()
+	long := to.TCP[TCPSynRecv]
+	synWith(t, tab, 0, 1, &to)
+	to.TCP[TCPSynRecv] = 500
+	for i := 1; i < 2*max; i++ {
+		r := synWith(t, tab, i, 2, &to)
+		if c := tab.At(r); c.Expires() < 502 || c.Expires() > 1+long || c.Expires()-c.Timeout != 2 {
+			t.Fatalf("client %d: expires at %d, timeout %d; want 502 to %d, and 2 as the difference", i, c.Expires(), c.Timeout, 1+long)
+		}
+	}
+	for i := range 2 * max {
+		r := find(tab, conn(ip4(10, 2, byte(i>>8), byte(i)), uint16(i), 0), 3)
+		if want := i >= max; (r != 0) != want {
+			t.Fatalf("client %d is there: %v, want %v", i, r != 0, want)
+		}
+	}
+	tab.Advance(1+long, 0, 1)
+	if tab.Len() != 0 || tab.Evicted() != max {
+		t.Errorf("%d entries left, %d evicted; want 0, %d", tab.Len(), tab.Evicted(), max)
+	}
+	synWith(t, tab, 0, 2+long, &to)
+	tab.Advance(2+long+499, 0, 1)
+	left := tab.Len()
+	tab.Advance(2+long+500, 0, 1)
+	if left != 1 || tab.Len() != 0 {
+		t.Errorf("by the shorter timeout: %d entries just before, %d at its end; want 1, 0", left, tab.Len())
 	}
 }
 

@@ -3,15 +3,16 @@ package conntrack
 import "github.com/dirigo-lb/dirigo/packet"
 
 // While the table is full, a flood of connection requests must not keep others out: the
-// oldest half-open entry makes room for the next new one, so that a client has as long to
-// finish its handshake as the flood takes to fill the table. Entries that are more than
-// half open are never ended for that. As long as the table is not full nothing of this is
+// oldest half-open entry of the new one's shard makes room for it, so that a client has as
+// long to finish its handshake as the flood takes to fill the table. Entries that are more
+// than half open are never ended for that. As long as the table is not full nothing of this is
 // seen. (The kernel's table has no bound; its conntrack does the like: early_drop.)
 //
 // Half-open entries wait for their timer not in the rings but in a queue for each state,
-// which has one timeout: so the order of their last packets is that of their expiry. The
-// queue is lazy as the rings are: an entry that has gone on to another state leaves it when
-// its turn comes.
+// which has one timeout: so the order of their last packets is that of their expiry. When
+// the timeout is shortened, those that come after live on as long as those from before.
+// The queue is lazy as the rings are: an entry that has gone on to another state leaves it
+// when its turn comes.
 
 // queue holds the half-open entries of a shard that are in one state, in a slot of their
 // own, the youngest first.
@@ -21,7 +22,8 @@ type queue struct {
 	last   Tick // the youngest's expiry when it was put in
 }
 
-// Kinds of half-open entries: the states that the drop_entry defence takes for such.
+// Kinds of half-open entries: the states that the drop_entry defence takes for such, in the
+// order in which they make room.
 const (
 	halfSynRecv = iota
 	halfSynAck
@@ -51,31 +53,32 @@ func (c *Conn) half() (kind int, ok bool) {
 	return 0, false
 }
 
-// addHalf puts entry r into the queue of a kind, behind all others. It is false, and
-// nothing done, when another there would expire later: somebody changed timeouts.
-func (w *wheel) addHalf(conns []Conn, r Ref, kind int, at, now Tick) bool {
+// addHalf puts entry r into the queue of a kind, behind all others, and returns the tick at
+// which it is to fire: at, or with the youngest there when that is later, because somebody
+// has shortened the timeout since. Elsewhere evict would not find it.
+func (w *wheel) addHalf(conns []Conn, r Ref, kind int, at, now Tick) Tick {
 	w.rest(at, now)
 	q := &w.half[kind]
 	switch {
 	case q.oldest == 0:
 		q.oldest, q.due = r, at
 	case at.Before(q.last):
-		return false
+		at = q.last
 	}
 	q.last = at
 	w.lookAt(at)
 	w.push(conns, r, queues+uint32(kind))
-	return true
+	return at
 }
 
-// touchHalf sets the timer of r, which is half open, to the instant at.
-func (s *Shard) touchHalf(r Ref, kind int, at, now Tick) {
+// touchHalf sets the timer of r, which is half open, to now plus its Timeout, and that to
+// what addHalf makes of it: expiry less Timeout stays the instant of the last packet.
+func (s *Shard) touchHalf(r Ref, kind int, now Tick) {
 	w, conns := &s.wheel, s.t.conns
 	w.remove(conns, r)
-	conns[r].expires = at
-	if !w.addHalf(conns, r, kind, at, now) {
-		w.add(conns, r, at, now)
-	}
+	c := &conns[r]
+	c.expires = w.addHalf(conns, r, kind, now+c.Timeout, now)
+	c.Timeout = c.expires - now
 	s.announce(now)
 }
 
@@ -109,8 +112,9 @@ func (s *Shard) fireHalf(now Tick, budget *int) bool {
 // gone on, each of them once.
 const evictTries = 64
 
-// evict ends the oldest half-open entry of the shard; false if it has none, or none among
-// the first few.
+// evict ends the oldest half-open entry of the shard in the first state that has one: those
+// in SYN_RECV go before those in SYN_ACK, whatever their age. It is false if the shard has
+// none, or none among the first few.
 func (s *Shard) evict(now Tick) bool {
 	w, conns := &s.wheel, s.t.conns
 	tries := evictTries

@@ -43,7 +43,8 @@ const (
 
 // Advance takes a packet's effect on the state, flags and Timeout of c; the caller
 // arms the timer (Touch) and moves the server's counts. dir is Input or Output; event is
-// a TCP packet's flags, an SCTP packet's chunk type, and nothing for UDP. Entries of other protocols keep what they have.
+// a TCP packet's flags, an SCTP packet's chunk type, and nothing for UDP. Entries of other
+// protocols keep what they have.
 func (c *Conn) Advance(dir Direction, event uint8, to *Timeouts) (ch Change) {
 	switch c.Proto {
 	case packet.TCP:

@@ -168,8 +168,8 @@ func (s *Shard) In(h uint64, k *Key) Ref {
 		want |= FlagNoCPort // an entry that waits for its port is stored under port 0
 	}
 	r := s.in(h, k, want)
-	if s.wheel.late {
-		r = s.live(r, h, k, want)
+	for s.over(r) {
+		r = s.in(h, k, want)
 	}
 	return r
 }
@@ -178,17 +178,16 @@ func (s *Shard) In(h uint64, k *Key) Ref {
 // (ip_vs_ct_in_get).
 func (s *Shard) Template(h uint64, k *Key) Ref {
 	want := family(k.V6) | FlagTemplate
-	return s.live(s.in(h, k, want), h, k, want)
-}
-
-// live is r, which in has found, or what in finds in its place when r is over though the
-// shard is late to end it.
-func (s *Shard) live(r Ref, h uint64, k *Key, want Flags) Ref {
-	for r != 0 && s.wheel.late && s.settle(r) {
+	r := s.in(h, k, want)
+	for s.over(r) {
 		r = s.in(h, k, want)
 	}
 	return r
 }
+
+// over reports whether r, which was found, is over though the shard is late to end it. Then
+// it has been ended, or set anew, and is to be looked for again.
+func (s *Shard) over(r Ref) bool { return r != 0 && s.wheel.late && s.settle(r) }
 
 func (s *Shard) in(h uint64, k *Key, want Flags) Ref {
 	b, conns := s.t.bucket(h), s.t.conns
@@ -215,7 +214,7 @@ func (c *Conn) isIn(k *Key, want Flags) bool {
 // is the server's end for NAT, the virtual service's for every other method.
 func (s *Shard) Out(h uint64, k *Key) Ref {
 	r := s.out(h, k)
-	for r != 0 && s.wheel.late && s.settle(r) {
+	for s.over(r) {
 		r = s.out(h, k)
 	}
 	return r
@@ -287,14 +286,15 @@ func (t *Table) Hold(r Ref) { atomic.AddUint32(&t.conns[r].children, 1) }
 // Release ends a Hold. It needs no lock.
 func (t *Table) Release(r Ref) { atomic.AddUint32(&t.conns[r].children, ^uint32(0)) }
 
-// Touch sets r's timer to now plus its Timeout.
+// Touch sets r's timer to now plus its Timeout. That of a half-open entry is raised when
+// others of its state in the shard have a longer one (see halfopen.go).
 func (s *Shard) Touch(r Ref, now Tick) {
 	c := &s.t.conns[r]
-	at := now + c.Timeout
-	if kind, ok := c.half(); ok {
-		s.touchHalf(r, kind, at, now)
+	if kind, ok := c.half(); ok && c.Timeout > 0 { // 0: dropped, and not revived by that
+		s.touchHalf(r, kind, now)
 		return
 	}
+	at := now + c.Timeout
 	if at.Before(c.expires) {
 		s.wheel.remove(s.t.conns, r)
 		s.add(r, at, now)

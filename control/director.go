@@ -44,6 +44,7 @@ type Director struct {
 	workers []*dataplane.Worker
 	queues  [][]dataplane.Queue // by worker, by port
 	links   []dataplane.Link
+	slots   []int       // by port: of its smallest receive ring, 0 without rings
 	cpus    []int       // by worker, if they are pinned
 	guard   *host.Guard // nil: no port is guarded
 	guarded []string
@@ -179,6 +180,7 @@ func (d *Director) openPorts(workers int) error {
 			link.MTU = p.MTU
 		}
 		d.links = append(d.links, link)
+		d.slots = append(d.slots, d.ringSlots(&p, qs))
 		if p.Name != d.own { // of which the file says nothing
 			paces = append(paces, paceOf(&p))
 		}
@@ -202,6 +204,25 @@ func openPort(p *conf.Port, workers int, cpus []int) (drv dataplane.Driver, qs [
 		qs, err = drv.Open(workers)
 	}
 	return drv, qs, err
+}
+
+// ringSlots is how many slots the smallest of a port's rings has, 0 for queues without
+// rings. It says of each ring that is smaller than the file asks: it overflows earlier.
+func (d *Director) ringSlots(p *conf.Port, qs []dataplane.Queue) (least int) {
+	for i, q := range qs {
+		ring, ok := q.(interface{ Slots() int })
+		if !ok {
+			return 0
+		}
+		n := ring.Slots()
+		if n < p.RingSlots {
+			d.log.Warn("not enough memory for ring_slots", "port", p.Name, "worker", i, "slots", n, "of", p.RingSlots)
+		}
+		if i == 0 || n < least {
+			least = n
+		}
+	}
+	return least
 }
 
 func (d *Director) portNames(drivers ...conf.Driver) (names []string) {

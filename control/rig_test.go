@@ -107,6 +107,7 @@ func newInMemory(tb testing.TB) *inMemory {
 		queues = append(queues, m.queues[i])
 		m.links = append(m.links, dataplane.Link{Name: p.Name, MAC: p.MAC, MTU: 1500, L2: true})
 	}
+	m.slots = []int{4096, 0} // the first's memory was short, the second has no ring
 	m.workers = append(m.workers, plane.NewWorker(queues))
 	m.configureAll(cfg)
 	for _, s := range cfg.Services {

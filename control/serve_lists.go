@@ -43,11 +43,7 @@ func (d *Director) portList() api.Ports {
 	counters, workers := d.plane.Ports(), d.plane.WorkerStatuses()
 	env := d.environment(d.cfg)
 	for i, l := range d.links {
-		c := &d.cfg.Ports[i]
-		p := api.PortStatus{Port: d.port(i, counters[i], workers), Driver: conf.DriverName(c.Driver), Rings: len(d.workers)}
-		if c.Driver == conf.AFPacket {
-			p.Slots = c.RingSlots
-		}
+		p := api.PortStatus{Port: d.port(i, counters[i], workers), Driver: conf.DriverName(d.cfg.Ports[i].Driver), Rings: len(d.workers), Slots: d.slots[i]}
 		for _, w := range workers {
 			p.RingDrops = append(p.RingDrops, w.Rings[i].Dropped)
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"reflect"
@@ -14,6 +15,7 @@ import (
 	"github.com/dirigo-lb/dirigo/conf"
 	"github.com/dirigo-lb/dirigo/control/api"
 	"github.com/dirigo-lb/dirigo/dataplane"
+	"github.com/dirigo-lb/dirigo/dataplane/pcap"
 )
 
 // get asks the director for something.
@@ -25,13 +27,49 @@ func get[T any](m *inMemory, path string) (v T) {
 	return v
 }
 
+// ringQueue is a queue with a ring of so many slots.
+type ringQueue struct {
+	dataplane.Queue
+	slots int
+}
+
+func (q ringQueue) Slots() int { return q.slots }
+
+// A ring that is smaller than the file asks is told, with its worker, and the smallest is
+// the one that is listed; queues without rings have no slots.
+func TestSmallRingsAreTold(t *testing.T) {
+	p := conf.Port{Name: "eth0", RingSlots: 512}
+	for _, c := range []struct {
+		queues []dataplane.Queue
+		want   int
+		log    string
+	}{
+		{[]dataplane.Queue{ringQueue{slots: 512}, ringQueue{slots: 512}}, 512, ""},
+		{[]dataplane.Queue{ringQueue{slots: 512}, ringQueue{slots: 128}, ringQueue{slots: 256}}, 128,
+			"level=WARN msg=\"not enough memory for ring_slots\" port=eth0 worker=1 slots=128 of=512\n" +
+				"level=WARN msg=\"not enough memory for ring_slots\" port=eth0 worker=2 slots=256 of=512\n"},
+		{[]dataplane.Queue{&pcap.Queue{}, &pcap.Queue{}}, 0, ""},
+	} {
+		var log strings.Builder
+		d := &Director{log: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+			if a.Key == slog.TimeKey {
+				return slog.Attr{}
+			}
+			return a
+		}}))}
+		if got := d.ringSlots(&p, c.queues); got != c.want || log.String() != c.log {
+			t.Errorf("%d slots, log %q; want %d, %q", got, log.String(), c.want, c.log)
+		}
+	}
+}
+
 func TestListsOfARunningDirector(t *testing.T) {
 	m := newInMemory(t)
 	m.syn()
 	ports := get[api.Ports](m, "/v1/ports").Ports
 	want := api.PortStatus{Port: api.Port{Name: "cl0", MTU: 1500, Received: 1, Queues: []api.Queue{{Received: 1, Batches: 1}}}, Driver: "afpacket", Problem: "port cl0: there is no such interface",
-		MAC: "02:00:00:00:01:01", Addresses: []string{"10.0.1.1/24"}, Rings: 1, Slots: conf.DefaultRingSlots, RingDrops: []uint64{0}}
-	if len(ports) != 2 || !reflect.DeepEqual(ports[0], want) || ports[1].Sent != 1 {
+		MAC: "02:00:00:00:01:01", Addresses: []string{"10.0.1.1/24"}, Rings: 1, Slots: 4096, RingDrops: []uint64{0}}
+	if len(ports) != 2 || !reflect.DeepEqual(ports[0], want) || ports[1].Sent != 1 || ports[1].Slots != 0 {
 		t.Errorf("ports: %+v\nwant first %+v", ports, want)
 	}
 	reasons := get[api.Reasons](m, "/v1/reasons").Reasons

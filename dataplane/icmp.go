@@ -102,7 +102,7 @@ func (w *Worker) errorToClient(f *packet.Frame, q *quote, a *action, s *Server) 
 		if rt != nil && rt.kind == ToHost && w.table.hostPort >= 0 {
 			w.countOut(s, f)
 			rewriteQuote(f, q, false, a.addr, a.port)
-			return w.send(f, uint16(w.table.hostPort), &packet.Addr{}, RelatedICMP)
+			return w.send(f, uint16(w.table.hostPort), &noHop, RelatedICMP)
 		}
 		w.explainWhy(whyNoWayBack)
 		return Drop, NoRoute

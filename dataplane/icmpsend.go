@@ -65,7 +65,7 @@ func (w *Worker) sendICMPError(f *packet.Frame, src packet.Addr, typ, code uint8
 		}
 	}
 	if host {
-		w.send(out, f.Port, &packet.Addr{}, ForwardReply)
+		w.send(out, f.Port, &noHop, ForwardReply)
 		return
 	}
 	w.emit(out, rt, &out.Flow.Dst, ForwardReply)

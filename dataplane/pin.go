@@ -177,7 +177,7 @@ func (w *Worker) answerHost(f *packet.Frame, a *action) (Verdict, Reason) {
 		return Drop, StrayAnswer
 	}
 	encap.Source(f, a.addr, a.port)
-	return w.send(f, uint16(w.table.hostPort), &packet.Addr{}, ForwardReply)
+	return w.send(f, uint16(w.table.hostPort), &noHop, ForwardReply)
 }
 
 // toProbe reports whether the guard keeps a packet from the host as it looks like an

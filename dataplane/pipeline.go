@@ -10,7 +10,8 @@ import (
 )
 
 // process is the journey of one parsed frame: it ends in one verdict with one reason. bad
-// is what Parse said of it. What it sends is in the worker's transmit lists, which the end of the batch flushes.
+// is what Parse said of it. What it sends is in the worker's transmit lists, which the end
+// of the batch flushes.
 //
 // Like the kernel's hooks it offers every packet first to the connection a server's
 // answer would belong to, then to the client's (ip_vs_out, then ip_vs_in).

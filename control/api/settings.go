@@ -36,7 +36,7 @@ type PortStatus struct {
 	MAC       string   `json:"mac,omitempty"`
 	Addresses []string `json:"addresses,omitempty"`
 	Rings     int      `json:"rings"`                // one for each worker
-	Slots     int      `json:"ring_slots,omitempty"` // of each
+	Slots     int      `json:"ring_slots,omitempty"` // of the smallest, fewer than configured when memory was short; none in mode "batch"
 	RingDrops []uint64 `json:"ring_dropped_frames"`  // of each: no room
 }
 

@@ -2,7 +2,10 @@ package afpacket
 
 import (
 	"encoding/binary"
+	"errors"
 	"net"
+	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -11,6 +14,57 @@ import (
 	"github.com/dirigo-lb/dirigo/dataplane"
 	"github.com/dirigo-lb/dirigo/packet"
 )
+
+// A queue that was opened is closed again when its thread does not get its CPUs back, and
+// so are those before it.
+func TestOpenClosesAllWhenTheThreadIsNotRestored(t *testing.T) {
+	dir, _ := pair(t)
+	var mine unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &mine); err != nil {
+		t.Fatal(err)
+	}
+	cpu := 0
+	for !mine.IsSet(cpu) {
+		cpu++
+	}
+	sockets := func() (n int) {
+		fds, err := os.ReadDir("/proc/self/fd")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, fd := range fds {
+			if to, err := os.Readlink("/proc/self/fd/" + fd.Name()); err == nil && strings.HasPrefix(to, "socket:") {
+				n++
+			}
+		}
+		return n
+	}
+	set := setAffinity
+	defer func() { setAffinity = set }()
+	before := sockets()
+	for _, failing := range []int{2, 4} { // the restoring after the first queue, after the second
+		calls := 0
+		setAffinity = func(to *unix.CPUSet) error {
+			if calls++; calls == failing {
+				return unix.EINVAL
+			}
+			return set(to)
+		}
+		dir.do(func() error {
+			d, err := New(Config{Interface: "d0", RingSlots: 8, CPUs: []int{cpu, cpu}})
+			if err != nil {
+				return err
+			}
+			if qs, err := d.Open(2); qs != nil || !errors.Is(err, unix.EINVAL) {
+				t.Errorf("call %d fails: Open = %v, %v; want EINVAL", failing, qs, err)
+			}
+			return nil
+		})
+		if n := sockets(); n != before {
+			t.Errorf("call %d fails: %d sockets are left open", failing, n-before)
+		}
+	}
+}
 
 // seen names a datagram of the test below.
 type seen struct{ port, seq uint16 }

@@ -110,6 +110,51 @@ func TestGoneAfterDown(t *testing.T) {
 	})
 }
 
+// A link that goes down while large frames wait: they still come, each in its own slot's
+// place, and so do those after it came up; that it was down is told once.
+func TestLargeFramesAcrossLinkDown(t *testing.T) {
+	dir, peer := pair(t)
+	ip(t, "-n", dir.name, "link", "set", "d0", "mtu", "9000")
+	ip(t, "-n", peer.name, "link", "set", "p0", "mtu", "9000")
+	q := dir.open(Config{Interface: "d0", RingSlots: 64}, 1)[0]
+	fd := peer.raw("p0", 0)
+	var frames [8]packet.Frame
+	for seq := uint32(0); seq < 9; seq += 3 {
+		large := func(i uint32) []byte { return testFrame(8000+int(seq+i), seq+i) }
+		send(t, fd, large(0))
+		send(t, fd, large(1))
+		settle()
+		ip(t, "-n", dir.name, "link", "set", "d0", "down")
+		n, err := q.Receive(frames[:])
+		if n != 2 || err != nil {
+			t.Fatalf("down: Receive = %d, %v; want the 2 frames that came before", n, err)
+		}
+		for i := range frames[:n] {
+			if !bytes.Equal(frames[i].Bytes(), large(uint32(i))) {
+				t.Errorf("down: frame %d is another", i)
+			}
+		}
+		q.Release()
+		if n, err := q.Receive(frames[:]); n != 0 || err != ErrLinkDown {
+			t.Errorf("down: Receive = %d, %v; want ErrLinkDown", n, err)
+		}
+		if err := firstError(t, q); err != nil {
+			t.Errorf("down: told again, %v", err)
+		}
+		if n, err := Poll([]int{q.FD()}, 10*time.Millisecond, false); n != 0 || err != nil {
+			t.Errorf("down: Poll = %d, %v; want a wait", n, err)
+		}
+		ip(t, "-n", dir.name, "link", "set", "d0", "up")
+		send(t, fd, large(2))
+		if g := take(t, q, 1)[0]; !bytes.Equal(g.bytes, large(2)) {
+			t.Error("up again: another frame came")
+		}
+	}
+	if got := skipsOf(q); got != (skips{}) {
+		t.Errorf("skipped %+v, want none", got)
+	}
+}
+
 // firstError receives until an error comes.
 func firstError(t *testing.T, q dataplane.Queue) error {
 	t.Helper()

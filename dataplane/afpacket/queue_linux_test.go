@@ -268,6 +268,7 @@ func TestLargeFramesAreLentTogether(t *testing.T) {
 		send(t, fd, testFrame(9000, i))
 	}
 	frames := make([]packet.Frame, sent)
+	settle()
 	n, err := q.Receive(frames)
 	if n != inboxBufs || err != nil {
 		t.Fatalf("Receive = %d, %v; want %d", n, err, inboxBufs)
@@ -316,6 +317,7 @@ func TestLargeFramesBeyondTheQueueAreDropped(t *testing.T) {
 		send(t, fd, testFrame(9000, i))
 		send(t, fd, testFrame(fits, i))
 	}
+	settle()
 	large, small, last := 0, 0, -1
 	frames := make([]packet.Frame, 64)
 	for n := 1; n > 0; q.Release() {
@@ -351,6 +353,7 @@ func TestPeakIsToldOnce(t *testing.T) {
 		for i := range uint32(c.sent) {
 			send(t, fd, testFrame(64, i))
 		}
+		settle()
 		for n := 1; n > 0; q.Release() {
 			n, _ = q.Receive(frames[:])
 		}
@@ -358,6 +361,18 @@ func TestPeakIsToldOnce(t *testing.T) {
 			t.Errorf("%d frames in 256 slots: peak %d %%, %v; want %d to %d", c.sent, s.Peak, err, c.least, c.most)
 		}
 	}
+	full := dir.open(Config{Interface: "d0", RingSlots: 8}, 1)[0] // fewer slots than a batch takes
+	for i := range uint32(20) {
+		send(t, fd, testFrame(64, i))
+	}
+	settle()
+	if n, err := full.Receive(frames[:]); n != 8 || err != nil {
+		t.Errorf("a full ring of 8: Receive = %d, %v", n, err)
+	}
+	if s, err := full.Stats(); s.Peak != 100 || err != nil {
+		t.Errorf("a full ring of 8: %+v, %v; want a peak of 100 %%", s, err)
+	}
+	full.Close()
 	b := dir.open(Config{Interface: "d0", Mode: Batch}, 1)[0]
 	if err := unix.SetsockoptInt(b.FD(), unix.SOL_SOCKET, unix.SO_RCVBUF, 64<<10); err != nil {
 		t.Fatal(err)
@@ -365,11 +380,28 @@ func TestPeakIsToldOnce(t *testing.T) {
 	for i := range uint32(1000) { // more than the buffer holds, at the kernel's price of an skb each
 		send(t, fd, testFrame(64, i))
 	}
+	settle()
 	for n := 1; n > 0; b.Release() {
 		n, _ = b.Receive(frames[:])
 	}
 	if s, err := b.Stats(); s.Peak < 50 || s.Peak > 100 || s.Dropped == 0 || err != nil {
 		t.Errorf("a full batch queue: %+v, %v", s, err)
+	}
+}
+
+// Large frames end a batch when their buffers are lent: what waits behind them counts too.
+func TestPeakOfLargeFrames(t *testing.T) {
+	q, fd, _ := jumbo(t, 64)
+	for i := range uint32(64) {
+		send(t, fd, testFrame(9000, i))
+	}
+	settle()
+	frames := make([]packet.Frame, 64)
+	if n, err := q.Receive(frames); n != inboxBufs || err != nil {
+		t.Fatalf("Receive = %d, %v; want %d", n, err, inboxBufs)
+	}
+	if s, err := q.Stats(); s.Peak != 100 || err != nil {
+		t.Errorf("a ring full of large frames: %+v, %v; want a peak of 100 %%", s, err)
 	}
 }
 
@@ -396,7 +428,7 @@ func TestRingFull(t *testing.T) {
 		}
 	}
 	s, err := q.Stats()
-	if want := (dataplane.QueueStats{Received: 64, Dropped: 136}); s != want || err != nil {
+	if want := (dataplane.QueueStats{Received: 64, Dropped: 136, Peak: 100}); s != want || err != nil {
 		t.Errorf("Stats() = %+v, %v; want %+v", s, err, want)
 	}
 	q.Release()

@@ -55,6 +55,8 @@ type ring struct {
 	taken int
 	lent  bool // some of the slots taken are lent
 	large inbox
+	// pending is the socket's error that the reception of a large frame met, yet to be told.
+	pending unix.Errno
 	// crowded are frames for which the socket's queue, that of the large ones, had no room.
 	crowded uint64
 }
@@ -134,15 +136,19 @@ func (r *ring) Receive(frames []packet.Frame) (int, error) {
 			r.skips.count(v)
 		}
 	}
+	if r.taken > 0 && (n == len(frames) || r.taken == r.slots || r.large.free() == 0) { // more may wait
+		r.look()
+	}
 	if n > 0 {
 		r.lent, r.down = true, false
-		if n == len(frames) {
-			r.look()
-		}
 		return n, nil
 	}
 	if !r.lent {
 		r.Release() // nothing but skipped slots: the caller has nothing to release
+	}
+	if errno := r.pending; errno != 0 {
+		r.pending = 0
+		return 0, r.failed(errno)
 	}
 	return 0, r.nothing()
 }
@@ -177,18 +183,21 @@ func (r *ring) Stats() (dataplane.QueueStats, error) {
 	return s, err
 }
 
-// fetch makes f the next frame of the socket's queue, of which its slot said a.
+// fetch makes f the next frame of the socket's queue, of which its slot said a. The kernel
+// tells a socket's pending error before any frame (do_recvmmsg): that of a link that went
+// down takes no frame from the queue, so the next try is for the same one. Every other error
+// is the frame's own, which is gone with it.
 func (r *ring) fetch(a about, f *packet.Frame) verdict {
 	i := r.large.taken
-	for {
-		_, errno := r.large.receive(r.fd, 1)
-		if errno == unix.EINTR {
-			continue
+	_, errno := r.large.receive(r.fd, 1)
+	for errno == unix.EINTR || errno == unix.ENETDOWN {
+		if errno == unix.ENETDOWN {
+			r.pending = errno
 		}
-		if errno != 0 { // as above: an offload that virtio_net_hdr cannot tell
-			return skipMalformed
-		}
-		break
+		_, errno = r.large.receive(r.fd, 1)
+	}
+	if errno != 0 { // EINVAL: the frame has an offload that virtio_net_hdr cannot tell
+		return skipMalformed
 	}
 	_, truncated := r.large.about(i)
 	a.snaplen = a.length // it did not fit the slot, but it is all here

@@ -13,7 +13,7 @@ import (
 // Bounds of waiting for a link that takes no frame.
 const (
 	// sendPatience is the longest that one Transmit waits in all. The receive ring goes
-	// on filling meanwhile: 512 slots last 5 ms at 100,000 frames a second.
+	// on filling meanwhile: DefaultRingSlots last 8 ms at a million frames a second.
 	sendPatience = 5 * time.Millisecond
 	// sendNap is the pause after ENOBUFS: the queue of the link is full, and no
 	// descriptor tells when it no longer is.

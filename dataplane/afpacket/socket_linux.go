@@ -74,10 +74,12 @@ func (d *Driver) open(n int) (_ []dataplane.Queue, err error) {
 			q, fd, err = d.openQueue(n > 1)
 			return err
 		})
+		if q != nil { // also when near failed behind it: all are closed then
+			queues, fds = append(queues, q), append(fds, fd)
+		}
 		if err != nil {
 			return nil, err
 		}
-		queues, fds = append(queues, q), append(fds, fd)
 	}
 	if n > 1 {
 		if err := join(fds); err != nil {
@@ -86,6 +88,9 @@ func (d *Driver) open(n int) (_ []dataplane.Queue, err error) {
 	}
 	return queues, nil
 }
+
+// setAffinity is sched_setaffinity(2) of the calling thread; a test makes it fail.
+var setAffinity = func(to *unix.CPUSet) error { return unix.SchedSetaffinity(0, to) }
 
 // near runs f on the CPU of queue i, if Config names one: the kernel takes a ring's pages
 // from the memory of the CPU that asks for them.
@@ -100,11 +105,11 @@ func (d *Driver) near(i int, f func() error) error {
 		return fmt.Errorf("CPU affinity: %w", err)
 	}
 	one.Set(d.cfg.CPUs[i])
-	if err := unix.SchedSetaffinity(0, &one); err != nil {
+	if err := setAffinity(&one); err != nil {
 		return fmt.Errorf("queue %d on CPU %d: %w", i, d.cfg.CPUs[i], err)
 	}
 	err := f()
-	return errors.Join(err, unix.SchedSetaffinity(0, &before))
+	return errors.Join(err, setAffinity(&before))
 }
 
 // openQueue opens, sets and binds both sockets of one queue. A gated queue takes no

@@ -119,16 +119,15 @@ func (q *queue) Stats() (s dataplane.QueueStats, err error) {
 	if q.fd < 0 {
 		return s, errClosed
 	}
-	s.Received, q.received = q.received, 0
-	s.Refused, q.told = q.refused-q.told, q.refused
-	if q.nl == nil {
-		return s, nil
+	dropped := q.dropped
+	if q.nl != nil {
+		if dropped, err = q.deviceDropped(); err != nil {
+			return s, err // nothing is taken over: the next call tells it
+		}
 	}
-	now, err := q.deviceDropped()
-	if err == nil {
-		s.Dropped, q.dropped = now-q.dropped, now
-	}
-	return s, err
+	s = dataplane.QueueStats{Received: q.received, Refused: q.refused - q.told, Dropped: dropped - q.dropped}
+	q.received, q.told, q.dropped = 0, q.refused, dropped
+	return s, nil
 }
 
 // deviceDropped is the device's tx_dropped: what the host sends is what the queue

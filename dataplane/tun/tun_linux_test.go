@@ -178,6 +178,27 @@ func TestTransmitRefuses(t *testing.T) {
 	}
 }
 
+// What a Stats that failed would have told, the next one tells.
+func TestStatsAfterFailure(t *testing.T) {
+	h := newHost(t)
+	q := h.mustOpen(plain, 1)[0].(*queue)
+	sendTo(t, h.udp("udp4", "10.8.0.1:4000"), "10.8.0.9:80", []byte("x"))
+	receive(t, q, 1)
+	q.Release()
+	if n, err := q.Transmit([]*packet.Frame{{}}); n != 0 || err != nil {
+		t.Fatalf("Transmit of an empty frame = %d, %v", n, err)
+	}
+	index := q.index
+	q.index = 1 << 30 // no such device
+	if s, err := q.Stats(); s != (dataplane.QueueStats{}) || err == nil {
+		t.Errorf("the device cannot be asked: Stats() = %+v, %v; want an error alone", s, err)
+	}
+	q.index = index
+	if s, err := q.Stats(); s != (dataplane.QueueStats{Received: 1, Refused: 1}) || err != nil {
+		t.Errorf("then: Stats() = %+v, %v; want 1 received, 1 refused", s, err)
+	}
+}
+
 // No more is lent than there are buffers, nothing lent is overwritten, and what waits
 // stays for after Release.
 func TestLentPacketsStay(t *testing.T) {
