@@ -170,7 +170,7 @@ func (p *problems) sorry(h *Health, v value, raw *rawService, key ServiceKey) {
 		}
 	}
 	server := p.server(&rawServer{At: r.At, Name: r.Name, Address: r.Address, Forward: r.Forward, Tunnel: r.Tunnel}, key, method)
-	h.Sorry, h.SorryKeep = &server, p.flag(r.Keep, false)
+	h.Sorry, h.SorryKeep = &server, p.flag(r.Keep, true)
 }
 
 // label is what a check is called.

@@ -144,8 +144,12 @@ type Health struct {
 	Quorum      int // Σ weight of servers that are up, below which the service is down; default 1
 	Hysteresis  int // as keepalived's
 	Sorry       *Server
-	SorryKeep   bool // the sorry server always stands in the list, with weight 0 while not needed (sorry_server_inhibit)
-	Notify      Notify
+	// SorryKeep has the sorry server stand in the list always, with weight 0 while it is not
+	// needed. Without it the server is removed then, and packets of its connections are
+	// dropped from then on (ip_vs_in_hook of the kernel: the destination is not available).
+	// A file's default is to keep; keepalived's is to remove (no sorry_server_inhibit).
+	SorryKeep bool
+	Notify    Notify
 }
 
 // Flap holds a server down for Hold after Changes changes of state within Within.

@@ -66,7 +66,7 @@ func (h *Health) pairs(key ServiceKey, forward Forward) (ps pairs) {
 	var sorry, flap, passive pairs
 	if d := h.Sorry; d != nil {
 		sorry = d.pairs(key, forward)
-		sorry.flag("keep", h.SorryKeep, false)
+		sorry.flag("keep", h.SorryKeep, true)
 	}
 	ps.table("sorry_server", sorry)
 	if f := h.Flap; f.Changes != 0 {

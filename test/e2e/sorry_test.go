@@ -23,7 +23,7 @@ func startSorry(c *cluster) {
 }
 
 const sorryHealth = `on_failure = "quiesce"
-sorry_server = { address = "127.0.0.1:8090", forward = "nat", keep = true }
+sorry_server = { address = "127.0.0.1:8090", forward = "nat" }
 `
 
 // All servers say that they should not be used, and the first one says it may again: not one
