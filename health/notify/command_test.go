@@ -113,7 +113,7 @@ func TestHungCommandIsKilledWithItsChildren(t *testing.T) {
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
-		timeout := time.Second
+		timeout := 5 * time.Second // enough for the script to have begun
 		if stops {
 			timeout = time.Hour
 		}

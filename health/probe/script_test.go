@@ -113,7 +113,11 @@ func TestScriptTimeout(t *testing.T) {
 			for _, f := range []string{"asked", "pids"} {
 				os.Remove(filepath.Join(dir, f))
 			}
-			r := ask(t, shell(strings.ReplaceAll(c.line, "DIR", dir)), netip.AddrPort{}, time.Second)
+			timeout := time.Second
+			if c.want != health.WhyTimeout {
+				timeout = enough
+			}
+			r := ask(t, shell(strings.ReplaceAll(c.line, "DIR", dir)), netip.AddrPort{}, timeout)
 			if r.Why != c.want {
 				t.Errorf("got %q: %s; want %q", r.Why, r.Text, c.want)
 			}

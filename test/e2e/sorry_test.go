@@ -73,7 +73,7 @@ func TestSorryServer(t *testing.T) {
 	all := l.end()
 	// The list follows the event in milliseconds, on a machine that has any to give.
 	// Those under way at the kill have begun shortly before.
-	failed := l.wantFailures("after the kill", all, killed.Add(-time.Second), on.At.Add(300*time.Millisecond))
+	failed := l.wantFailures("after the kill", all, killed.Add(-time.Second), on.At.Add(busy))
 	answered, _ := tally(all)
 	rate := float64(len(all)) / time.Since(begun).Seconds()
 	t.Logf("%d requests, %.0f a second, %d answered; all killed: sorry server after %v, the first one back after %v; %d requests failed, all begun before",
