@@ -141,7 +141,7 @@ func printHealth(ctx context.Context, w io.Writer, client *api.Client, path stri
 
 // quorumText says what a service has and needs.
 func quorumText(s *api.ServiceHealth) string {
-	text := fmt.Sprintf("%d of %d servers up, quorum %d", s.Alive, len(s.Servers), s.Quorum)
+	text := fmt.Sprintf("%d of %d servers up, quorum %d", s.Alive, s.Total, s.Quorum)
 	switch {
 	case s.Sorry == nil:
 		return text
