@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/dirigo-lb/dirigo/conf"
@@ -214,9 +215,11 @@ func (d *Director) healthCheck(w http.ResponseWriter, r *http.Request) {
 		}
 		return true
 	})
-	for _, id := range ids {
-		d.health.monitor.Probe(r.Context(), id) // its answers are read next; one that has gone has none
+	var asking sync.WaitGroup
+	for _, id := range ids { // their answers are read next; one that has gone has none
+		asking.Go(func() { d.health.monitor.Probe(r.Context(), id) })
 	}
+	asking.Wait()
 	out := api.HealthAnswers{Services: []api.ServiceHealth{}}
 	d.eachHealth(c, func(s *api.ServiceHealth) bool {
 		out.Services = append(out.Services, *s)
