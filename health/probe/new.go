@@ -119,6 +119,7 @@ func (p prober) Probe(ctx context.Context) health.Result {
 		return r
 	}
 	r.Why, r.Text = reason(ctx, err)
+	r.Text = health.Plain(r.Text)
 	r.Warning, r.Weight, r.HasWeight = "", 0, false
 	return r
 }
