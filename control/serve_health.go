@@ -52,7 +52,12 @@ func (d *Director) healthList(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusNotFound, err)
 		return
 	}
-	c.down = q.Get("down") != ""
+	if text := q.Get("down"); text != "" {
+		if c.down, err = strconv.ParseBool(text); err != nil {
+			fail(w, http.StatusBadRequest, fmt.Errorf("down: %q is neither true nor false", text))
+			return
+		}
+	}
 	out := newStream(w, r)
 	d.eachHealth(c, func(s *api.ServiceHealth) bool { return out.put(s) })
 }
@@ -187,7 +192,9 @@ func (d *Director) historyFilter(q url.Values) (f health.Filter, is func(*conf.S
 			return f, nil, fmt.Errorf("last: %q is no number above 0", text)
 		}
 	}
-	f.Kind = q.Get("kind")
+	if f.Kind = q.Get("kind"); f.Kind != "" && !slices.Contains(health.Kinds, f.Kind) {
+		return f, nil, fmt.Errorf("kind: there is no %q; %s can be asked for", f.Kind, strings.Join(health.Kinds, ", "))
+	}
 	return f, is, nil
 }
 

@@ -46,7 +46,7 @@ With --json there is one JSON object a line, for each service.`,
 			q.Set("server", args[0])
 		}
 		if *down {
-			q.Set("down", "yes")
+			q.Set("down", "true")
 		}
 		path, client := withQuery("/v1/health", q), api.NewClient(*socket)
 		switch {
