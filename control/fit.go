@@ -122,13 +122,12 @@ func (d *Director) fit(s *conf.Service) error {
 	if !ok {
 		return nil
 	}
+	var err error
 	for _, c := range conf.DiffServers(s.Key, has, d.serversInForce(s)) {
-		if err := d.do(c, nil); err != nil {
-			return err
-		}
+		err = errors.Join(err, d.do(c, nil)) // one server's trouble is not the others'
 	}
 	d.letGoOf(s)
-	return nil
+	return err
 }
 
 // serversInForce is what the list of a service has to be now. Checks mean nothing there.

@@ -29,7 +29,7 @@ type ending struct {
 }
 
 // endTurns is how often the connections of a server that went down are ended, a second
-// apart: a worker may have had the server in hand, and what others hang on (FTP's control
+// apart, beside once at the change itself: a worker may have had the server in hand, and what others hang on (FTP's control
 // connection, a template) can only end after them.
 const endTurns = 3
 
@@ -68,7 +68,7 @@ func (d *Director) healthChanged(keys []conf.ServiceKey) {
 	}
 	d.plane.Publish()
 	d.plane.ExpireOrphans()
-	d.endConnections()
+	d.endConnections(0) // at once; the turns are the seconds'
 }
 
 // fitAgain fits a list; what fails is logged, and tried again by the second.
@@ -108,15 +108,16 @@ func (d *Director) letGoOf(s *conf.Service) {
 	d.health.down[s.Key] = is
 }
 
-// endConnections ends the connections of servers that went down, one turn.
-func (d *Director) endConnections() {
+// endConnections ends the connections of servers that went down, which takes so many of
+// their turns.
+func (d *Director) endConnections(turns int) {
 	d.health.ends = slices.DeleteFunc(d.health.ends, func(e ending) bool { return !d.health.down[e.of.Service][e.of.Server] })
 	if len(d.health.ends) == 0 {
 		return
 	}
 	var list []dataplane.ServerOf
 	for i := range d.health.ends {
-		d.health.ends[i].turns--
+		d.health.ends[i].turns -= turns
 		list = append(list, d.health.ends[i].of)
 	}
 	d.plane.EndConnections(list)
@@ -137,7 +138,7 @@ func (d *Director) keepHealth() {
 			d.plane.Publish()
 		}
 	}
-	d.endConnections()
+	d.endConnections(1)
 }
 
 // isUp reports whether a server of a service serves as far as health knows.

@@ -345,6 +345,32 @@ func TestConnectionsOfServersThatGoDown(t *testing.T) {
 	}
 }
 
+// The turns in which connections end are a second apart, however much else changes between.
+func TestConnectionsEndBySeconds(t *testing.T) {
+	k := tcpKey("10.0.0.100")
+	reset := func(h *conf.Health) { h.Connections = conf.ResetConnections }
+	inBubble(t, []conf.Service{webService(checked(reset))}, func(w *watched) {
+		synctest.Wait()
+		w.set(true, "10.0.1.1")
+		time.Sleep(5 * time.Second)
+		synctest.Wait()
+		for range 2 * endTurns {
+			w.healthChanged([]conf.ServiceKey{k})
+		}
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		for left := endTurns; left > 0; left-- {
+			if len(w.health.ends) != 1 || w.health.ends[0].turns != left {
+				t.Fatalf("left are %+v, want one with %d turns", w.health.ends, left)
+			}
+			w.keepHealth()
+		}
+		if len(w.health.ends) != 0 {
+			t.Errorf("left are %+v", w.health.ends)
+		}
+	})
+}
+
 // Guard and policy rules know the sorry server before it is needed, and a change of health
 // asks nothing of the host.
 func TestSorryServerIsAPieceOfTheHost(t *testing.T) {

@@ -17,7 +17,7 @@ func (d *Director) serviceHealth(s *conf.Service, c chosen, drained map[dataplan
 		return out, false
 	}
 	out = api.ServiceHealth{Service: s.Key, Name: s.Name, Up: st.Up, Since: st.Since, Weight: st.Weight,
-		Quorum: st.Quorum, Hysteresis: st.Hysteresis, Alive: st.Alive, Servers: []api.ServerHealth{}}
+		Quorum: st.Quorum, Hysteresis: st.Hysteresis, Alive: st.Alive, Total: st.Servers, Servers: []api.ServerHealth{}}
 	if sorry := s.Health.Sorry; sorry != nil {
 		out.Sorry = &api.Sorry{Server: netip.AddrPortFrom(sorry.Addr, sorry.Port), Active: st.Sorry}
 	}

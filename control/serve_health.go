@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/dirigo-lb/dirigo/conf"
@@ -51,7 +52,12 @@ func (d *Director) healthList(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusNotFound, err)
 		return
 	}
-	c.down = q.Get("down") != ""
+	if text := q.Get("down"); text != "" {
+		if c.down, err = strconv.ParseBool(text); err != nil {
+			fail(w, http.StatusBadRequest, fmt.Errorf("down: %q is neither true nor false", text))
+			return
+		}
+	}
 	out := newStream(w, r)
 	d.eachHealth(c, func(s *api.ServiceHealth) bool { return out.put(s) })
 }
@@ -186,7 +192,9 @@ func (d *Director) historyFilter(q url.Values) (f health.Filter, is func(*conf.S
 			return f, nil, fmt.Errorf("last: %q is no number above 0", text)
 		}
 	}
-	f.Kind = q.Get("kind")
+	if f.Kind = q.Get("kind"); f.Kind != "" && !slices.Contains(health.Kinds, f.Kind) {
+		return f, nil, fmt.Errorf("kind: there is no %q; %s can be asked for", f.Kind, strings.Join(health.Kinds, ", "))
+	}
 	return f, is, nil
 }
 
@@ -214,9 +222,11 @@ func (d *Director) healthCheck(w http.ResponseWriter, r *http.Request) {
 		}
 		return true
 	})
-	for _, id := range ids {
-		d.health.monitor.Probe(r.Context(), id) // its answers are read next; one that has gone has none
+	var asking sync.WaitGroup
+	for _, id := range ids { // their answers are read next; one that has gone has none
+		asking.Go(func() { d.health.monitor.Probe(r.Context(), id) })
 	}
+	asking.Wait()
 	out := api.HealthAnswers{Services: []api.ServiceHealth{}}
 	d.eachHealth(c, func(s *api.ServiceHealth) bool {
 		out.Services = append(out.Services, *s)

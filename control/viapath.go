@@ -5,11 +5,14 @@ import (
 	"github.com/dirigo-lb/dirigo/control/via"
 )
 
-// followVia tells d.via, which makes connections to single servers by their services, which desired services have changed and which are gone. The first
-// that is asked by the service has host, workers and guard made ready for that, and they
-// go back after the last. Called with d.mu held.
+// followVia tells d.via, which makes connections to single servers by their services, which
+// desired services have changed and which are gone. With the first that is asked by the
+// service, host, workers and guard are made ready for that; they go back after the last.
+// Probes are running meanwhile, which health was told to make before: they are not let out
+// until all is in place. Called with d.mu held.
 func (d *Director) followVia(set []conf.Service, gone []conf.ServiceKey) {
 	d.via.Update(set, gone)
+	defer d.via.Ready()
 	v4, v6 := d.via.Used()
 	if d.local != nil {
 		for family, used := range []bool{v4, v6} {

@@ -75,7 +75,7 @@ func (q *asking) ask(ctx context.Context, prober func(conf.Probe, Target) (Probe
 	defer func() {
 		cancel()
 		if p := recover(); p != nil {
-			a.result = Result{Why: WhyLocal, Text: fmt.Sprintf("panic: %v", p)}
+			a.result = Result{Why: WhyLocal, Text: Plain(fmt.Sprintf("panic: %v", p))}
 			a.panicked = debug.Stack()
 		}
 		a.end = time.Now()

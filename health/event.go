@@ -20,6 +20,9 @@ const (
 	KindStall       = "stall" // of the director itself: bad answers of that time are not counted; ID is zero
 )
 
+// Kinds are all kinds of events.
+var Kinds = []string{KindUp, KindDown, KindHold, KindWeight, KindCertificate, KindQuorumUp, KindQuorumDown, KindSorryOn, KindSorryOff, KindStall}
+
 // Event is something that somebody may want to be told.
 type Event struct {
 	At          time.Time

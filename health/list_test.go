@@ -342,3 +342,41 @@ func TestDrainedServerIsNotWeighed(t *testing.T) {
 		s.want(svc, "1:30 2:10")
 	})
 }
+
+// A check that asks for another weight with each answer has it at once each time, and that
+// is told once a minute.
+func TestWeightsAreToldOnceAMinute(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSite(t, Config{})
+		svc := web(quick, 1)
+		n := 1
+		s.at(1).set(func(context.Context) Result { n++; return Result{OK: true, Weight: n, HasWeight: true} })
+		s.Update([]conf.Service{svc}, nil)
+		s.run()
+		for range 150 {
+			time.Sleep(time.Second)
+			synctest.Wait()
+			s.want(svc, fmt.Sprintf("1:%d", n))
+		}
+		told := 0
+		for _, k := range s.kinds() {
+			if k == "weight 1" {
+				told++
+			}
+		}
+		if told != 3 {
+			t.Errorf("told %d times in 150 s, want 3", told)
+		}
+	})
+}
+
+// Events that nobody takes do not pile up, and are counted.
+func TestUntoldEventsAreBounded(t *testing.T) {
+	m := New(Config{Events: 1})
+	for range maxUntold + 3 {
+		m.raise(Event{})
+	}
+	if n := m.Stats().Untold; n != 3 || len(m.events) != maxUntold {
+		t.Errorf("%d untold, %d wait; want 3 and %d", n, len(m.events), maxUntold)
+	}
+}

@@ -192,9 +192,17 @@ func (m *Monitor) changed(s *service) {
 	signal(m.tell)
 }
 
+// maxUntold is how many events wait for Event at most, while it or Changed takes its time:
+// two for each of the servers that a director is made for.
+const maxUntold = 200_000
+
 // raise adds an event.
 func (m *Monitor) raise(e Event) {
 	m.history.add(e)
+	if len(m.events) >= maxUntold {
+		m.stats.Untold++
+		return
+	}
 	m.events = append(m.events, e)
 	signal(m.tell)
 }

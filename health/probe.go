@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/dirigo-lb/dirigo/conf"
 )
@@ -35,6 +38,26 @@ type Result struct {
 	Warning   string // of a good answer: a certificate that ends soon
 	Weight    int    // weight the target asks for, if HasWeight
 	HasWeight bool
+}
+
+// maxText is the most bytes of a Result's text: it is kept for each target, and for each
+// event of the history.
+const maxText = 400
+
+// Plain gives what a Result may say: errors quote servers, by a certificate's name, a
+// header's line or a name of DNS, so it is cut short and has nothing that could upset a
+// terminal or a log.
+func Plain(text string) string {
+	cut := ""
+	if len(text) > maxText {
+		text, cut = text[:maxText], "..."
+	}
+	return strings.Map(func(r rune) rune {
+		if r == utf8.RuneError || !unicode.IsPrint(r) {
+			return '?'
+		}
+		return r
+	}, text) + cut
 }
 
 // Why is the kind of a bad answer: a metric's label and a test's expectation.

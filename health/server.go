@@ -25,12 +25,17 @@ type server struct {
 	flap    flap
 	started bool // has had its first state
 
+	weighed time.Time     // last told that checks ask for another weight
 	came    time.Time     // slow start began; zero: it has its whole weight
 	age     time.Duration // what of it counts in the weight in force
 	inForce int           // weight in force, but for a sorry server
 	counted int           // in the service's weight
 	alarm   alarm         // slow start's next step, or the end of the hold
 }
+
+// weightNews is how often it is told, at most, that a server's checks ask for another
+// weight: one that follows the load does with each answer.
+const weightNews = time.Minute
 
 // known reports whether every check has had an answer.
 func (s *server) known() bool {
@@ -78,7 +83,10 @@ func (m *Monitor) answer(c *check, r *Result, now time.Time) {
 		was := s.full(s.weight)
 		c.weighs, c.weight = r.HasWeight, r.Weight
 		if w := s.full(s.weight); w != was {
-			m.raise(s.event(KindWeight, now, fmt.Sprintf("%s asks for weight %d, which makes %d of %d", label(&c.conf), r.Weight, w, s.weight)))
+			if s.weighed.IsZero() || now.Sub(s.weighed) >= weightNews {
+				s.weighed = now
+				m.raise(s.event(KindWeight, now, fmt.Sprintf("%s asks for weight %d, which makes %d of %d", label(&c.conf), r.Weight, w, s.weight)))
+			}
 			changed = true
 		}
 		m.warn(c, r.Warning, now)

@@ -23,6 +23,7 @@ type Stats struct {
 	Stalls    uint64        // times the director stood still
 	Lag       time.Duration // how late the director itself was at most in the last second
 	Discarded uint64        // answers that were not counted: the director could not ask, or was late
+	Untold    uint64        // events that only the history has: too many waited to be told
 	Panics    uint64        // of probers, which count as local errors
 	Running   int           // probes now
 	Waiting   int           // due, but not begun yet

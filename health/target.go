@@ -18,10 +18,10 @@ type question struct {
 func ask(p conf.Probe, svc *conf.Service, srv *conf.Server) question {
 	id := srv.ID()
 	t := Target{Addr: id.Addr, Port: p.Port}
-	ports := []uint16{srv.Port, svc.Key.Port, standardPort(&p)}
+	ports := []uint16{srv.Port, svc.Key.Port, p.StandardPort()}
 	if p.Via == conf.ViaService {
 		t.Addr = svc.Key.Addr
-		ports = []uint16{svc.Key.Port, srv.Port, standardPort(&p)}
+		ports = []uint16{svc.Key.Port, srv.Port, p.StandardPort()}
 	}
 	if p.Via == conf.ViaService || p.Type == conf.ProbeExternal {
 		t.Service, t.Server = svc.Key, id
@@ -49,44 +49,4 @@ func (t Target) String() string {
 		s += " of " + t.Service.String()
 	}
 	return s
-}
-
-// standardPort is the port that IANA's registry gives a probe's protocol, fastcgi's being
-// php-fpm's and grpc's without one; 0: the type has none.
-func standardPort(p *conf.Probe) uint16 {
-	plain, tls := uint16(0), uint16(0)
-	switch p.Type {
-	case conf.ProbeHTTP:
-		plain = 80
-	case conf.ProbeHTTPS:
-		plain = 443
-	case conf.ProbeDNS:
-		plain = 53
-	case conf.ProbeSMTP:
-		plain, tls = 25, 465
-	case conf.ProbeIMAP:
-		plain, tls = 143, 993
-	case conf.ProbePOP:
-		plain, tls = 110, 995
-	case conf.ProbeFTP:
-		plain, tls = 21, 990
-	case conf.ProbeLDAP:
-		plain, tls = 389, 636
-	case conf.ProbeMySQL:
-		plain = 3306
-	case conf.ProbePgSQL:
-		plain = 5432
-	case conf.ProbeRedis:
-		plain = 6379
-	case conf.ProbeRADIUS:
-		plain = 1812
-	case conf.ProbeSIP:
-		plain, tls = 5060, 5061
-	case conf.ProbeFastCGI:
-		plain = 9000
-	}
-	if p.TLS.Mode == conf.TLSOn && tls != 0 {
-		return tls
-	}
-	return plain
 }

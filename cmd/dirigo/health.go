@@ -46,7 +46,7 @@ With --json there is one JSON object a line, for each service.`,
 			q.Set("server", args[0])
 		}
 		if *down {
-			q.Set("down", "yes")
+			q.Set("down", "true")
 		}
 		path, client := withQuery("/v1/health", q), api.NewClient(*socket)
 		switch {
@@ -141,7 +141,7 @@ func printHealth(ctx context.Context, w io.Writer, client *api.Client, path stri
 
 // quorumText says what a service has and needs.
 func quorumText(s *api.ServiceHealth) string {
-	text := fmt.Sprintf("%d of %d servers up, quorum %d", s.Alive, len(s.Servers), s.Quorum)
+	text := fmt.Sprintf("%d of %d servers up, quorum %d", s.Alive, s.Total, s.Quorum)
 	switch {
 	case s.Sorry == nil:
 		return text

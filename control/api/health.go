@@ -18,8 +18,9 @@ type ServiceHealth struct {
 	Quorum     int             `json:"quorum"`
 	Hysteresis int             `json:"hysteresis,omitempty"`
 	Alive      int             `json:"servers_up"`
+	Total      int             `json:"servers_total"` // whatever of them Servers has
 	Sorry      *Sorry          `json:"sorry_server,omitempty"`
-	Servers    []ServerHealth  `json:"servers"` // in the order of the desired state
+	Servers    []ServerHealth  `json:"servers"` // those asked for, in the order of the desired state
 }
 
 // Sorry is the server of last resort.

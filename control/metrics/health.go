@@ -17,12 +17,13 @@ var (
 	lag       = desc("dirigo_health_lag_seconds", "How late the director itself was in hearing answers, at most in the last second.")
 	stalls    = desc("dirigo_health_stalls_total", "Times the director itself stood still, so that bad answers were not counted.")
 	discarded = desc("dirigo_health_discarded_total", "Answers that were not counted: the director could not ask, or was itself late.")
+	untold    = desc("dirigo_health_untold_total", "Events that only the history has: too many waited to be told.")
 	questions = desc("dirigo_health_targets", "Different questions that health checks ask; checks that ask the same share one.")
 	asking    = desc("dirigo_health_running", "Health checks that are being asked.")
 	waiting   = desc("dirigo_health_waiting", "Health checks that are due and wait for their turn: as many as may are being asked, or the director is busy.")
 	told      = desc("dirigo_health_notifications_total", "Notifications of changes, once for each way, by what became of them: told, failed or dropped.", "result")
 
-	healthDescs = []*prometheus.Desc{probes, probeTime, lateness, lag, stalls, discarded, questions, asking, waiting, told}
+	healthDescs = []*prometheus.Desc{probes, probeTime, lateness, lag, stalls, discarded, untold, questions, asking, waiting, told}
 )
 
 // Notifications is how many there were.
@@ -50,6 +51,7 @@ func collectHealth(ch chan<- prometheus.Metric, m *health.Monitor, n *Notificati
 	ch <- histogram(lateness, &s.Lateness)
 	count(stalls, s.Stalls)
 	count(discarded, s.Discarded)
+	count(untold, s.Untold)
 	gauge(lag, s.Lag.Seconds())
 	gauge(questions, float64(s.Targets))
 	gauge(asking, float64(s.Running))

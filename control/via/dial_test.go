@@ -61,6 +61,7 @@ func onLoopback(proto uint8, port uint16) (*Via, *pinned, Dialer) {
 	v.Move(place)
 	k := conf.ServiceKey{Proto: proto, Addr: ip("127.0.0.1"), Port: port}
 	v.Update([]conf.Service{asked(k, theServer)}, nil)
+	v.Ready()
 	return v, p, v.To(health.Target{Service: k, Server: theServer.ID()})
 }
 
@@ -187,6 +188,7 @@ func TestDialErrors(t *testing.T) {
 		{"the device is gone", func(v *Via, _ *pinned, _ *Dialer) { v.device = "nosuch0" }, "tcp", to, "SO_BINDTODEVICE nosuch0"},
 		{"all pinned", func(_ *Via, p *pinned, _ *Dialer) { p.err = dataplane.ErrPinned }, "tcp", to, "from 127.0.0.9, ports 61000 to 65095"},
 		{"too many pins", func(_ *Via, p *pinned, _ *Dialer) { p.err = dataplane.ErrPins }, "tcp", to, "too many pinned"},
+		{"before the way is ready", func(v *Via, _ *pinned, d *Dialer) { v.Update([]conf.Service{asked(d.service, theServer)}, nil) }, "tcp", to, "not ready yet"},
 		{"a server that is no more", func(v *Via, _ *pinned, d *Dialer) { v.Update(nil, []conf.ServiceKey{d.service}) }, "tcp", to, "is no more"},
 		{"another server", func(_ *Via, _ *pinned, d *Dialer) { d.server.Port++ }, "tcp", to, "is no more"},
 		{"another place", func(v *Via, _ *pinned, _ *Dialer) { v.Move(Place{}) }, "tcp", to, "no guarded port"},
@@ -217,6 +219,7 @@ func TestUpdate(t *testing.T) {
 		}
 	}
 	v.Update([]conf.Service{asked(k4, theServer, other), asked(k6, theServer)}, nil)
+	v.Ready()
 	check("asked", k4, &theServer, true)
 	check("with plain checks of its own", k4, &other, false)
 	if v4, v6 := v.Used(); !v4 || !v6 {

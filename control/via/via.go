@@ -30,6 +30,7 @@ type Via struct {
 	turn   atomic.Uint32
 
 	mu      sync.RWMutex
+	ready   bool                                              // the host lets answers come back
 	servers map[conf.ServiceKey]map[conf.ServerID]conf.Server // those that are asked this way
 	place   Place
 	sources map[ends]origin // what source has said of this place
@@ -47,10 +48,11 @@ func New(plane Plane, device string) *Via {
 }
 
 // Update is told of the desired services that have changed, whatever of them is in force,
-// and of those that are gone.
+// and of those that are gone. From then on nothing is asked until Ready.
 func (v *Via) Update(set []conf.Service, gone []conf.ServiceKey) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	v.ready = false
 	for _, k := range gone {
 		v.drop(k)
 	}
@@ -61,6 +63,14 @@ func (v *Via) Update(set []conf.Service, gone []conf.ServiceKey) {
 			v.servers[s.Key] = asked
 		}
 	}
+}
+
+// Ready is told that host, workers and guard are as the services of the last Update need
+// them: a probe before that would find fault with servers that are well.
+func (v *Via) Ready() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.ready = true
 }
 
 func (v *Via) drop(k conf.ServiceKey) {
@@ -131,7 +141,11 @@ func (v *Via) find(k conf.ServiceKey, id conf.ServerID) (d conf.Server, from ori
 	d, known = v.servers[k][id]
 	e := ends{k.Addr, d.Addr, d.Forward}
 	from, found := v.sources[e]
+	ready := v.ready
 	v.mu.RUnlock()
+	if known && !ready {
+		return d, refused("not ready yet: the way through the service is being made"), true
+	}
 	if !known || found {
 		return d, from, known
 	}

@@ -33,19 +33,14 @@ func (n *Notifier) mail(ctx context.Context, events []health.Event) error {
 	if err != nil {
 		host = "localhost"
 	}
-	from := to.MailFrom
-	if from == "" {
-		from = "dirigo@" + host
-	}
+	from, addr := to.MailFrom, to.MailServer
 	text := message(host, from, to.Mail, events)
-	addr := to.MailServer
-	if _, _, err := net.SplitHostPort(addr); err != nil {
-		addr = net.JoinHostPort(strings.Trim(addr, "[]"), "25")
-	}
 	return retry(ctx, func() (again bool, err error) {
 		if err := send(ctx, addr, host, from, to.Mail, text); err != nil {
 			var refused *textproto.Error
-			return !errors.As(err, &refused) || refused.Code < 500, fmt.Errorf("mail by %s: %w", addr, err)
+			var some *refusedSome
+			again := !errors.As(err, &some) && (!errors.As(err, &refused) || refused.Code < 500)
+			return again, fmt.Errorf("mail by %s: %w", addr, err)
 		}
 		return false, nil
 	})
@@ -79,16 +74,14 @@ func send(ctx context.Context, addr, helo, from string, to []string, text []byte
 	if err := c.Mail(from); err != nil {
 		return err
 	}
-	taken, refused := 0, error(nil)
+	var refused []error
 	for _, r := range to {
 		if err := c.Rcpt(r); err != nil {
-			refused = fmt.Errorf("%s: %w", r, err)
-			continue
+			refused = append(refused, fmt.Errorf("%s: %w", r, err))
 		}
-		taken++
 	}
-	if taken == 0 { // one that is refused does not keep it from the others
-		return refused
+	if len(refused) == len(to) { // one that is refused does not keep it from the others
+		return refused[len(refused)-1]
 	}
 	w, err := c.Data()
 	if err != nil {
@@ -101,7 +94,17 @@ func send(ctx context.Context, addr, helo, from string, to []string, text []byte
 		return err
 	}
 	_ = c.Quit() // it has the mail
+	if len(refused) > 0 {
+		return &refusedSome{refused}
+	}
 	return nil
+}
+
+// refusedSome says that a mail was taken, and not for all: sent again, some had it twice.
+type refusedSome struct{ errs []error }
+
+func (r *refusedSome) Error() string {
+	return "sent, but refused for " + strings.ReplaceAll(errors.Join(r.errs...).Error(), "\n", ", ")
 }
 
 // message is the mail that tells events (RFC 5322, RFC 2045).

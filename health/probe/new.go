@@ -42,7 +42,7 @@ func New(p conf.Probe, t health.Target, d Dialer) (health.Prober, error) {
 func newAsker(p conf.Probe, t health.Target, d Dialer) (asker, error) {
 	to := target{dial: d, addr: t.Addr, port: t.Port}
 	if to.port == 0 {
-		to.port = standardPort(&p)
+		to.port = p.StandardPort()
 	}
 	if p.TLS.Mode == conf.TLSStartTLS && !hasStartTLS(p.Type) {
 		return nil, fmt.Errorf("tls: the protocol has no STARTTLS")
@@ -107,34 +107,6 @@ func hasStartTLS(t conf.ProbeType) bool {
 	return false
 }
 
-// standardPort is the port a protocol has when nobody says another (IANA's registry; 0:
-// it has none).
-func standardPort(p *conf.Probe) uint16 {
-	if p.TLS.Mode == conf.TLSOn {
-		switch p.Type {
-		case conf.ProbeSMTP:
-			return 465
-		case conf.ProbeIMAP:
-			return 993
-		case conf.ProbePOP:
-			return 995
-		case conf.ProbeFTP:
-			return 990
-		case conf.ProbeLDAP:
-			return 636
-		case conf.ProbeSIP:
-			return 5061
-		}
-	}
-	return map[conf.ProbeType]uint16{
-		conf.ProbeHTTP: 80, conf.ProbeHTTPS: 443, conf.ProbeDNS: 53, conf.ProbeSMTP: 25,
-		conf.ProbeIMAP: 143, conf.ProbePOP: 110, conf.ProbeFTP: 21, conf.ProbeLDAP: 389,
-		conf.ProbeMySQL: 3306, conf.ProbePgSQL: 5432, conf.ProbeRedis: 6379,
-		conf.ProbeRADIUS: 1812, conf.ProbeSIP: 5060, conf.ProbeFastCGI: 9000,
-		conf.ProbeGRPC: 50051,
-	}[p.Type]
-}
-
 // prober is the one health.Prober: it times the question and turns an error into a Why.
 type prober struct{ asker }
 
@@ -147,6 +119,7 @@ func (p prober) Probe(ctx context.Context) health.Result {
 		return r
 	}
 	r.Why, r.Text = reason(ctx, err)
+	r.Text = health.Plain(r.Text)
 	r.Warning, r.Weight, r.HasWeight = "", 0, false
 	return r
 }

@@ -1,6 +1,8 @@
 package probe
 
 import (
+	"context"
+	"errors"
 	"strings"
 	"testing"
 
@@ -68,5 +70,18 @@ func TestNewKnowsEveryType(t *testing.T) {
 		if _, err := New(p, health.Target{}, Plain{}); err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+// loud is a probe that fails with a text.
+type loud struct{ text string }
+
+func (l loud) ask(context.Context, *health.Result) error { return errors.New(l.text) }
+
+// What a server's name or a library says is short and printable in a result.
+func TestResultsArePlain(t *testing.T) {
+	r := once(t, prober{loud{"x509: \x1b[2J" + strings.Repeat("a\n", 10000)}}, enough)
+	if !strings.HasPrefix(r.Text, "x509: ?[2Ja?a?") || len(r.Text) > 500 {
+		t.Errorf("a text of %d bytes: %.50q", len(r.Text), r.Text)
 	}
 }
