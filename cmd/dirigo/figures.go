@@ -35,7 +35,7 @@ func takeSnapshot(ctx context.Context, c *api.Client) (s snapshot, err error) {
 	if h := s.Status.Health; h == nil || h.ServersDown+h.ServicesDown == 0 {
 		return s, nil
 	}
-	for one, err := range api.Lines[api.ServiceHealth](ctx, c, "/v1/health?down=yes") {
+	for one, err := range api.Lines[api.ServiceHealth](ctx, c, "/v1/health?down=true") {
 		if err != nil {
 			return s, err
 		}
