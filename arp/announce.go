@@ -1,6 +1,7 @@
 package arp
 
 import (
+	"slices"
 	"time"
 
 	"github.com/dirigo-lb/dirigo/packet"
@@ -18,54 +19,57 @@ type announcement struct {
 // announcer paces announcements: several for each VIP with AnnounceInterval between,
 // and no more than AnnounceBurst of all VIPs in AnnounceGap.
 type announcer struct {
-	pending []announcement // by due
-	slot    time.Duration  // no earlier than this
+	fresh []announcement // due at once, before all others
+	again []announcement // repetitions, by due
+	slot  time.Duration  // no earlier than this
 }
 
-// start makes vips due at once, times each, before those already pending.
+// start makes vips due at once, times each.
 func (a *announcer) start(vips []announcement, times int) {
-	if times <= 0 || len(vips) == 0 {
+	if times <= 0 {
 		return
 	}
-	for i := range vips {
-		vips[i].left = times
+	for _, v := range vips {
+		v.left = times
+		a.fresh = append(a.fresh, v)
 	}
-	a.pending = append(vips, a.pending...)
 }
 
-// keep drops the pending ones that want refuses.
+// keep drops those that want refuses.
 func (a *announcer) keep(want func(announcement) bool) {
-	kept := a.pending[:0]
-	for _, p := range a.pending {
-		if want(p) {
-			kept = append(kept, p)
-		}
-	}
-	a.pending = kept
+	unwanted := func(v announcement) bool { return !want(v) }
+	a.fresh = slices.DeleteFunc(a.fresh, unwanted)
+	a.again = slices.DeleteFunc(a.again, unwanted)
 }
 
 func (a *announcer) due() time.Duration {
-	if len(a.pending) == 0 {
-		return Never
+	switch {
+	case len(a.fresh) > 0:
+		return a.slot
+	case len(a.again) > 0:
+		return max(a.again[0].due, a.slot)
 	}
-	return max(a.pending[0].due, a.slot)
+	return Never
 }
 
 // next takes the announcement that is due at now, if any, and books its repetition.
-func (a *announcer) next(now time.Duration) (announcement, bool) {
-	if len(a.pending) == 0 || a.pending[0].due > now {
+func (a *announcer) next(now time.Duration) (next announcement, ok bool) {
+	switch {
+	case len(a.fresh) > 0:
+		next, a.fresh = a.fresh[0], a.fresh[1:]
+	case len(a.again) > 0 && a.again[0].due <= now:
+		next, a.again = a.again[0], a.again[1:]
+	default:
 		return announcement{}, false
 	}
-	first := a.pending[0]
-	a.pending = a.pending[1:]
-	if first.left > 1 {
-		again := first
-		again.left--
-		again.reply = !again.reply
-		again.due = now + AnnounceInterval
-		a.pending = append(a.pending, again)
+	if next.left > 1 {
+		repeat := next
+		repeat.left--
+		repeat.reply = !repeat.reply
+		repeat.due = now + AnnounceInterval
+		a.again = append(a.again, repeat)
 	}
-	return first, true
+	return next, true
 }
 
 // Announce announces all VIPs of all ports again, from the next Step on: after a
@@ -74,7 +78,7 @@ func (a *announcer) next(now time.Duration) (announcement, bool) {
 func (c *Cache) Announce() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.announce.pending = nil
+	c.announce.fresh, c.announce.again = nil, nil
 	c.announce.start(c.vips(func(int, packet.Addr) bool { return true }), c.cfg.Announcements)
 }
 

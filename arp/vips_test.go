@@ -62,7 +62,7 @@ func TestChangeVIPsEqualsSetPorts(t *testing.T) {
 			if !maps.Equal(step.owned, whole.owned) {
 				t.Fatalf("seed %d, turn %d: owned %v, want %v", seed, turn, step.owned, whole.owned)
 			}
-			if a, b := fmt.Sprint(step.announce.pending), fmt.Sprint(whole.announce.pending); a != b {
+			if a, b := fmt.Sprint(step.announce), fmt.Sprint(whole.announce); a != b {
 				t.Fatalf("seed %d, turn %d: pending %s, want %s", seed, turn, a, b)
 			}
 		}

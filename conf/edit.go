@@ -6,6 +6,7 @@ import (
 	"iter"
 	"net/netip"
 	"slices"
+	"sync"
 )
 
 // Editor applies changes one by one to a copy of a state. Each is made completely or
@@ -151,15 +152,21 @@ func (e *Editor) service(k ServiceKey) (*Service, error) {
 	return e.services[i], nil
 }
 
+// noProblems are empty: a restore judges each server several times.
+var noProblems = sync.Pool{New: func() any { return new(problems) }}
+
 // invalid gives what a check found, as an error. The keys are relative to the service
 // or server at hand.
 func invalid(check func(*problems)) error {
-	p := new(problems)
+	p := noProblems.Get().(*problems)
 	check(p)
-	if found := p.errors(new(Config), "", nil); found != nil {
-		return fmt.Errorf("%w: %w", ErrInvalid, found)
+	if len(p.found) == 0 {
+		if p.seen == nil && p.broken == nil {
+			noProblems.Put(p)
+		}
+		return nil
 	}
-	return nil
+	return fmt.Errorf("%w: %w", ErrInvalid, p.errors(new(Config), "", nil))
 }
 
 func (c AddService) apply(e *Editor) (Step, error) {

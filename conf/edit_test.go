@@ -138,7 +138,7 @@ server = [{ address = "10.0.0.1" }, { address = "10.0.0.2", check = { path = "/o
 		DelServer{s.Key, s.Servers[0].ID()},
 	} {
 		e := NewEditor(start)
-		e.Begin()
+		e.Begin(0)
 		if err := e.Do(c); err != nil {
 			t.Fatal(err)
 		}
@@ -198,7 +198,7 @@ server = [{ address = "10.0.0.1" }]
 		{[]Change{SetHealth{Key: ServiceKey{Fwmark: 9}}}, "no such service", ""},
 	} {
 		e := NewEditor(start)
-		e.Begin()
+		e.Begin(0)
 		var err error
 		for _, c := range row.changes {
 			err = e.Do(c)

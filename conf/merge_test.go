@@ -164,7 +164,7 @@ func TestEditorUndoEqualsFromScratch(t *testing.T) {
 		start := genConfig(t)
 		e, twin := NewEditor(start), NewEditor(start)
 		for range rapid.IntRange(1, 6).Draw(t, "transactions") {
-			e.Begin()
+			e.Begin(0)
 			var kept []Change
 			for range rapid.IntRange(1, 12).Draw(t, "changes") {
 				c, n := genChange(t, e.Snapshot()), len(e.Steps())

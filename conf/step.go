@@ -13,8 +13,8 @@ type Step struct {
 	undo     func()
 }
 
-// Begin starts to record the steps that Do makes.
-func (e *Editor) Begin() { e.recording, e.steps = true, nil }
+// Begin starts to record the steps that Do makes, about n of them.
+func (e *Editor) Begin(n int) { e.recording, e.steps = true, make([]Step, 0, n) }
 
 // Steps are those made since Begin.
 func (e *Editor) Steps() []Step { return e.steps }
@@ -54,9 +54,9 @@ func (p *problems) settled(e *Editor, c Change) {
 			p.checkRoom("", s)
 		}
 	case AddServer:
-		p.settledServer(e, c.Key, &c.Server)
+		p.settledServer(e, c.Key, c.Server.ID())
 	case EditServer:
-		p.settledServer(e, c.Key, &c.Server)
+		p.settledServer(e, c.Key, c.Server.ID())
 	case SetHealth:
 		if s, err := e.service(c.Key); err == nil {
 			for i := range s.Servers {
@@ -89,10 +89,14 @@ func (p *problems) uniqueName(e *Editor, name string) {
 }
 
 // settledServer judges a service after one of its servers came or changed its name.
-func (p *problems) settledServer(e *Editor, k ServiceKey, d *Server) {
+func (p *problems) settledServer(e *Editor, k ServiceKey, id ServerID) {
 	s, err := e.service(k)
 	if err != nil {
 		return // deleted by a later step
+	}
+	d := s.Server(id)
+	if d == nil {
+		return // so was it
 	}
 	p.checkRoom("", s)
 	p.checkMember("", s, d)

@@ -226,7 +226,7 @@ func TestUndoneChangesLeaveTheList(t *testing.T) {
 		carryOut := func(after func(steps []conf.Step, err error), changes ...conf.Change) {
 			w.mu.Lock()
 			defer w.mu.Unlock()
-			w.state.Begin()
+			w.state.Begin(0)
 			defer w.state.End()
 			for _, c := range changes {
 				if err := w.state.Do(c); err != nil {

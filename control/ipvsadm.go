@@ -20,11 +20,11 @@ type atRest struct {
 }
 
 // Change is of ipvsadm.Backend.
-func (b *atRest) Change(commands []*ipvsadm.Command) ([]error, error) {
-	errs := make([]error, len(commands))
-	for i, cmd := range commands {
-		errs[i] = b.change(cmd)
-		b.changed = b.changed || errs[i] == nil
+func (b *atRest) Change(commands iter.Seq[*ipvsadm.Command]) (errs []error, err error) {
+	for cmd := range commands {
+		err := b.change(cmd)
+		errs = append(errs, err)
+		b.changed = b.changed || err == nil
 	}
 	return errs, nil
 }

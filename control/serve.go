@@ -73,12 +73,20 @@ const maxBody = 64 << 20
 // body decodes a request's JSON, strictly: an unknown key is a mistake somebody should
 // hear of, and what follows the value is one that was not meant so.
 func body(r *http.Request, v any) error {
-	d := json.NewDecoder(http.MaxBytesReader(nil, r.Body, maxBody))
-	d.DisallowUnknownFields()
-	err := d.Decode(v)
-	if err == nil && d.Decode(&struct{}{}) != io.EOF {
-		err = errors.New("there is more than one JSON value")
-	}
+	return bounded(r, func(in io.Reader) error {
+		d := json.NewDecoder(in)
+		d.DisallowUnknownFields()
+		err := d.Decode(v)
+		if err == nil && d.Decode(&struct{}{}) != io.EOF {
+			err = errors.New("there is more than one JSON value")
+		}
+		return err
+	})
+}
+
+// bounded reads a request's body, up to maxBody.
+func bounded(r *http.Request, read func(io.Reader) error) error {
+	err := read(http.MaxBytesReader(nil, r.Body, maxBody))
 	if long := (*http.MaxBytesError)(nil); errors.As(err, &long) {
 		err = fmt.Errorf("more than %d MiB", maxBody>>20)
 	}

@@ -2,7 +2,10 @@ package control
 
 import (
 	"fmt"
+	"io"
+	"maps"
 	"net/http"
+	"slices"
 
 	"github.com/dirigo-lb/dirigo/conf"
 	"github.com/dirigo-lb/dirigo/control/api"
@@ -60,63 +63,92 @@ func serviceParam(r *http.Request) (*conf.ServiceKey, error) {
 // changes makes changes of the running state. A zero among them counts when it is its
 // turn, so it parts the list.
 func (d *Director) changes(w http.ResponseWriter, r *http.Request) {
-	var in api.Changes
-	if err := body(r, &in); err != nil {
+	in := request{zeros: map[int]*conf.ServiceKey{}}
+	err := bounded(r, func(body io.Reader) (err error) {
+		in.whole, err = api.DecodeChanges(body, in.add)
+		return err
+	})
+	if err != nil {
 		fail(w, http.StatusBadRequest, err)
 		return
 	}
-	out := api.ChangesReply{}
-	var list []conf.Change
-	var at []int // of each in the request
-	flush := func() error {
-		if len(list) == 0 {
-			return nil
-		}
-		errs, err := d.Change(list, in.Whole)
-		for i, e := range errs {
-			if e != nil {
-				out.Refused = append(out.Refused, api.Refuse(at[i], e))
-			}
-		}
-		list, at = nil, nil
-		if in.Whole && len(out.Refused) > 0 {
-			return nil // err says so too, without the places
-		}
-		return err
-	}
-	for i := range in.Changes {
-		c := &in.Changes[i]
-		change, err := c.Conf()
-		switch {
-		case err != nil:
-			out.Refused = append(out.Refused, api.Refuse(i, err))
-		case change != nil:
-			list, at = append(list, change), append(at, i)
-		case in.Whole:
-			out.Refused = append(out.Refused, api.Refuse(i, fmt.Errorf("zero cannot be undone, so it is no part of a whole: %w", conf.ErrInvalid)))
-		default:
-			if err := flush(); err != nil {
-				fail(w, http.StatusConflict, err)
-				return
-			}
-			if err := d.plane.Zero(c.Key); err != nil {
-				out.Refused = append(out.Refused, api.Refuse(i, err))
-			}
+	if in.whole {
+		for _, i := range slices.Sorted(maps.Keys(in.zeros)) {
+			in.refuse(i, fmt.Errorf("zero cannot be undone, so it is no part of a whole: %w", conf.ErrInvalid))
 		}
 	}
-	if in.Whole && len(out.Refused) > 0 { // what cannot be meant spoils the whole before it is tried
-		out.Error = fmt.Sprintf("nothing was changed: %d of %d changes cannot be made", len(out.Refused), len(in.Changes))
+	if !in.spoilt() { // what cannot be meant spoils a whole before it is tried
+		err = d.make(&in)
+	}
+	switch out := (api.ChangesReply{Refused: in.refused}); {
+	case in.spoilt(): // err says so too, without the places
+		out.Error = fmt.Sprintf("nothing was changed: %d of %d changes cannot be made", len(in.refused), len(in.list))
 		replyAs(w, http.StatusUnprocessableEntity, out)
-		return
-	}
-	if err := flush(); err != nil {
+	case err != nil:
 		fail(w, http.StatusConflict, err)
-		return
+	default:
+		reply(w, out)
 	}
-	if in.Whole && len(out.Refused) > 0 {
-		out.Error = fmt.Sprintf("nothing was changed: %d of %d changes cannot be made", len(out.Refused), len(in.Changes))
-		replyAs(w, http.StatusUnprocessableEntity, out)
-		return
+}
+
+// request is a list of changes that somebody asks for.
+type request struct {
+	whole   bool
+	list    []conf.Change            // nil for a zero and for what cannot be meant
+	zeros   map[int]*conf.ServiceKey // nil: all services
+	refused []api.Refusal
+}
+
+func (in *request) add(c *api.Change) {
+	i := len(in.list)
+	change, err := c.Conf()
+	in.list = append(in.list, change)
+	switch {
+	case err != nil:
+		in.refuse(i, err)
+	case change == nil:
+		in.zeros[i] = c.Key
 	}
-	reply(w, out)
+}
+
+func (in *request) refuse(i int, err error) {
+	in.refused = append(in.refused, api.Refuse(i, err))
+}
+
+// spoilt says that nothing of it can be.
+func (in *request) spoilt() bool { return in.whole && len(in.refused) > 0 }
+
+// make carries out a request, from one zero to the next.
+func (d *Director) make(in *request) error {
+	begin := 0
+	for _, zero := range slices.Sorted(maps.Keys(in.zeros)) {
+		if err := d.makePart(in, begin, zero); err != nil {
+			return err
+		}
+		if err := d.plane.Zero(in.zeros[zero]); err != nil {
+			in.refuse(zero, err)
+		}
+		begin = zero + 1
+	}
+	return d.makePart(in, begin, len(in.list))
+}
+
+func (d *Director) makePart(in *request, begin, end int) error {
+	part := make([]conf.Change, 0, end-begin)
+	at := make([]int, 0, end-begin) // of each in the request
+	for i, c := range in.list[begin:end] {
+		if c != nil {
+			part, at = append(part, c), append(at, begin+i)
+		}
+	}
+	if len(part) == 0 {
+		return nil
+	}
+	errs, err := d.Change(part, in.whole)
+	for i, e := range errs {
+		if e != nil {
+			in.refuse(at[i], e)
+		}
+	}
+	return err
 }

@@ -32,7 +32,7 @@ func (d *Director) change(changes []conf.Change, whole bool) (errs []error, err 
 	if d.closed {
 		return errs, errStopping
 	}
-	d.state.Begin()
+	d.state.Begin(len(changes))
 	defer d.state.End()
 	refused := false
 	for i, c := range changes {

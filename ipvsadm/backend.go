@@ -17,9 +17,10 @@ type Backend interface {
 	// of those before it; the outcome is that of giving them one at a time, and it may
 	// take effect at once for all. errs has the refusal of each command, nil where there
 	// is none; it may be shorter. err says that the director did not answer, and nothing
-	// is known then about the commands. Commands are those that are neither OpList,
-	// OpSave, OpRestore, OpHelp nor OpVersion, and belong to the Backend from now on.
-	Change(commands []*Command) (errs []error, err error)
+	// is known then about the commands; only then some of them are not asked for. They
+	// are read from the input one by one, are neither OpList, OpSave, OpRestore, OpHelp
+	// nor OpVersion, and belong to the Backend.
+	Change(commands iter.Seq[*Command]) (errs []error, err error)
 
 	// Services gives the services, or the one named: conf.ErrNoService if there is none.
 	// Its order is the director's, and --nosort shows it. A service with many servers may

@@ -54,7 +54,7 @@ func lines(r io.Reader, comments bool, each func(string) bool, yield func(*Comma
 
 // restoreLine parses one line and reports whether to go on.
 func restoreLine(line string, env Env, yield func(*Command, error) bool) bool {
-	var argv []string
+	argv := make([]string, 0, 16)
 	for word := range strings.FieldsFuncSeq(line, isBlank) {
 		if word != "ipvsadm" {
 			argv = append(argv, word)

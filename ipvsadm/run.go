@@ -42,8 +42,7 @@ func Run(argv []string, std Stdio, env Env, director Backend) (exit int) {
 	return r.exit
 }
 
-// maxBatch bounds the commands of a restore that are kept to be sent together. A
-// Command has some hundred bytes.
+// maxBatch bounds the commands of a restore that are given to the director together.
 const maxBatch = 1 << 17
 
 // runner is one run of the program.
@@ -51,9 +50,8 @@ type runner struct {
 	Stdio
 	env      Env
 	director Backend
-	batch    []*Command // of a restore, to be sent
-	exit     int        // as of the last command
-	ended    bool       // a mistake ended the run
+	exit     int  // as of the last command
+	ended    bool // a mistake ended the run
 }
 
 // fail says what went wrong. The newline that Text may end with is ipvsadm's own.
@@ -76,7 +74,7 @@ func (r *runner) do(cmd *Command) {
 	case OpSave:
 		err = r.save(cmd)
 	default:
-		r.change([]*Command{cmd})
+		r.change(func(yield func(*Command) bool) { yield(cmd) })
 	}
 	if err != nil {
 		r.fail(err)
@@ -84,17 +82,17 @@ func (r *runner) do(cmd *Command) {
 }
 
 // change has commands carried out and tells each refusal.
-func (r *runner) change(commands []*Command) {
-	if len(commands) == 0 {
-		return
-	}
-	ops := make([]Op, len(commands))
-	for i, c := range commands {
-		ops[i] = c.Op
-	}
-	errs, err := r.director.Change(commands)
+func (r *runner) change(commands iter.Seq[*Command]) {
+	var ops []Op
+	errs, err := r.director.Change(func(yield func(*Command) bool) {
+		for cmd := range commands {
+			if ops = append(ops, cmd.Op); !yield(cmd) {
+				return
+			}
+		}
+	})
 	if err != nil {
-		r.fail(refusalOf(ops[0], err))
+		r.fail(refusalOf(append(ops, OpRestore)[0], err))
 		r.ended = true
 		return
 	}
@@ -112,38 +110,43 @@ func (r *runner) change(commands []*Command) {
 // restore carries out lines as if one by one: what reads, prints or ends the run comes
 // after all changes before it.
 func (r *runner) restore(lines iter.Seq2[*Command, error]) {
-	for cmd, err := range lines {
+	next, stop := iter.Pull2(lines)
+	defer stop()
+	for cmd, err, more := next(); more && !r.ended; {
 		if err == nil && changes(cmd.Op) {
-			if r.batch = append(r.batch, cmd); len(r.batch) == maxBatch {
-				r.flush()
-			}
-		} else if r.flush(); r.ended {
-			return
-		} else if err != nil {
+			cmd, err, more = r.batch(cmd, next)
+			continue
+		}
+		if err != nil {
 			r.fail(err.(*Error))
 		} else {
 			r.do(cmd)
 		}
-		if r.ended {
-			return
+		if !r.ended {
+			cmd, err, more = next()
 		}
 	}
-	r.flush()
 }
 
-// changes says which commands a restore keeps for a batch.
+// batch gives cmd to the director and the changes that follow it, while they are read. It
+// returns what came after them.
+func (r *runner) batch(cmd *Command, next func() (*Command, error, bool)) (after *Command, err error, more bool) {
+	after, more = cmd, true
+	r.change(func(yield func(*Command) bool) {
+		for n := 0; n < maxBatch && more && err == nil && changes(after.Op) && yield(after); n++ {
+			after, err, more = next()
+		}
+	})
+	return after, err, more
+}
+
+// changes says which commands of a restore are of a batch.
 func changes(op Op) bool {
 	switch op {
 	case OpList, OpSave, OpHelp, OpVersion:
 		return false
 	}
 	return true
-}
-
-func (r *runner) flush() {
-	batch := r.batch
-	r.batch = nil // the director keeps the commands
-	r.change(batch)
 }
 
 // saveScript is ipvsadm-save(8).

@@ -21,15 +21,15 @@ type director struct {
 	fail  error // what ends each sequence
 }
 
-func (d *director) Change(commands []*Command) ([]error, error) {
-	d.asked = append(d.asked, fmt.Sprintf("change %d", len(commands)))
+func (d *director) Change(commands iter.Seq[*Command]) (errs []error, err error) {
 	if d.down != nil {
+		d.asked = append(d.asked, "change")
 		return nil, d.down
 	}
-	errs := make([]error, len(commands))
-	for i, c := range commands {
-		errs[i] = d.change(c)
+	for c := range commands {
+		errs = append(errs, d.change(c))
 	}
+	d.asked = append(d.asked, fmt.Sprintf("change %d", len(errs)))
 	return errs, nil
 }
 

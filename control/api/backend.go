@@ -21,24 +21,21 @@ type Backend struct {
 
 var _ ipvsadm.Backend = (*Backend)(nil)
 
-// Change is of ipvsadm.Backend. A batch goes in one request.
-func (b *Backend) Change(commands []*ipvsadm.Command) ([]error, error) {
-	errs := make([]error, len(commands))
-	var in Changes
-	var at []int // of each in commands
-	for i, cmd := range commands {
-		c, err := changeOf(cmd)
-		if err != nil {
-			errs[i] = err
-			continue
+// Change is of ipvsadm.Backend. All commands go in one request, while they are read.
+func (b *Backend) Change(commands iter.Seq[*ipvsadm.Command]) (errs []error, err error) {
+	var at []int // of each change in errs
+	out, err := b.Client.Changes(false, func(yield func(*Change) bool) {
+		for cmd := range commands {
+			c, err := changeOf(cmd)
+			if errs = append(errs, err); err != nil {
+				continue
+			}
+			if at = append(at, len(errs)-1); !yield(&c) {
+				return
+			}
 		}
-		in.Changes, at = append(in.Changes, c), append(at, i)
-	}
-	if len(in.Changes) == 0 {
-		return errs, nil
-	}
-	var out ChangesReply
-	if err := b.Client.Post("/v1/changes", in, &out); err != nil {
+	})
+	if err != nil {
 		return nil, unreachable(err)
 	}
 	for i := range out.Refused {

@@ -45,14 +45,6 @@ type Timeouts struct {
 	UDP    int `json:"udp_seconds"`
 }
 
-// Changes is the body of POST /v1/changes.
-type Changes struct {
-	// Whole makes all of them, or none with every reason. Else each is made on its own, in
-	// order, whatever became of those before.
-	Whole   bool     `json:"whole"`
-	Changes []Change `json:"changes"`
-}
-
 // ChangesReply answers POST /v1/changes: 200 with what was refused, if Whole is not set;
 // 422 if anything of a whole was.
 type ChangesReply struct {

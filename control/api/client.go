@@ -63,7 +63,11 @@ func (c *Client) Do(method, path string, body, v any) error {
 		}
 		in = bytes.NewReader(b)
 	}
-	resp, err := c.send(context.Background(), method, path, in)
+	return c.exchange(method, path, in, v)
+}
+
+func (c *Client) exchange(method, path string, body io.Reader, v any) error {
+	resp, err := c.send(context.Background(), method, path, body)
 	if err != nil {
 		return err
 	}

@@ -54,12 +54,11 @@ var machineEnv = func() ipvsadm.Env {
 type backend shell
 
 // Change is of ipvsadm.Backend.
-func (b *backend) Change(commands []*ipvsadm.Command) ([]error, error) {
+func (b *backend) Change(commands iter.Seq[*ipvsadm.Command]) (errs []error, err error) {
 	d := b.d
 	b.changed = true
-	errs := make([]error, len(commands))
-	for i, c := range commands {
-		errs[i] = d.change(c)
+	for c := range commands {
+		errs = append(errs, d.change(c))
 	}
 	d.plane.Publish()
 	d.orphans = d.now + conntrack.TickLen
