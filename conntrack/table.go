@@ -1,6 +1,7 @@
 package conntrack
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math/bits"
@@ -103,7 +104,7 @@ func New(cfg Config) (*Table, error) {
 	n = 1 << bits.Len(uint(n-1))
 	// Shards fill unevenly and keep what they freed: a quarter more address space
 	// and some chunks each, of which only what is used takes memory.
-	conns, freeConns, err := reserve[Conn](cfg.Max + cfg.Max/4 + n*4*chunk)
+	conns, freeConns, err := reserve[Conn](likely(cfg.Max, n) + cfg.Max/4 + n*3*chunk)
 	if err != nil {
 		return nil, err
 	}
@@ -123,6 +124,16 @@ func New(cfg Config) (*Table, error) {
 		t.shards[i].t, t.shards[i].number = t, uint32(i)
 	}
 	return t, nil
+}
+
+// likely is how many entries of the slab a full table uses: each shard has a chunk begun.
+func likely(entries, shards int) int { return entries + shards*chunk }
+
+// Populate takes the memory of a full table from the system, until ctx ends. Without it a
+// page is taken when an entry on it is first used: a packet waits for that, and a flood
+// makes the process grow. Workers may run meanwhile; the table must not be closed.
+func (t *Table) Populate(ctx context.Context) error {
+	return errors.Join(populate(ctx, t.index), populate(ctx, t.conns[:likely(int(t.max), len(t.shards))]))
 }
 
 // Close gives the memory back. Nothing may use the table afterwards.
