@@ -66,17 +66,22 @@ func BenchmarkNewConnections(b *testing.B) {
 	for _, s := range []string{"rr", "wlc"} {
 		b.Run(s, func(b *testing.B) {
 			const bound = 4_000_000
+			again := func(r *rig) { // all end, and the next ones get their places in any order
+				r.plane.Conns().ExpireIf(conntrack.TickOf(r.now), func(*conntrack.Conn) bool { return true })
+				r.now += time.Second
+				r.plane.Conns().Advance(conntrack.TickOf(r.now), 0, 1)
+			}
 			r := keptRig(b, func() *rig {
 				r := newRigServers(b, conf.NAT, 0, bound, 100, s)
 				r.rx.conns = 1 << 31
+				r.turns((bound - 64) / 64)
+				again(r)
 				return r
 			})
 			beside(b, 1_000_000, func() {
 				if r.plane.Conns().Len() > bound-64 {
 					b.StopTimer()
-					r.plane.Conns().ExpireIf(conntrack.TickOf(r.now), func(*conntrack.Conn) bool { return true })
-					r.now += time.Second
-					r.plane.Conns().Advance(conntrack.TickOf(r.now), 0, 1)
+					again(r)
 					b.StartTimer()
 				}
 				r.turns(1)
