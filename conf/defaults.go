@@ -11,7 +11,7 @@ const (
 	DefaultName           = "dirigo"
 	DefaultControl        = "/run/dirigo/control.sock"
 	DefaultAnnounce       = 2
-	DefaultRingSlots      = 8192 // slots of 2 KiB: 16 MiB a worker
+	DefaultRingSlots      = 8192 // slots of 2 KiB: 17 MiB a worker
 	DefaultMaxConnections = 1_000_000
 	DefaultTCP            = 15 * time.Minute // ESTABLISHED: ip_vs_proto_tcp.c tcp_timeouts
 	DefaultTCPFin         = 2 * time.Minute  // FIN_WAIT, same table

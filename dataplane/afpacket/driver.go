@@ -44,31 +44,28 @@ func (m Mode) String() string {
 // Defaults and bounds of Config.
 const (
 	// DefaultRingSlots last 8 ms at a million frames a second. Every queue pays
-	// DefaultRingSlots*DefaultSlotSize bytes of kernel memory, 16 MiB.
+	// DefaultRingSlots*DefaultSlotSize bytes of kernel memory, 17 MiB.
 	DefaultRingSlots = 8192
 	// DefaultSlotSize holds the slot's header, the headroom and a frame of an Ethernet MTU
-	// of 1500 bytes. What is larger does not go by the ring.
-	DefaultSlotSize = 2 << 10
+	// of 1500 bytes. What is larger does not go by the ring. It is an odd number of cache
+	// lines: slots of 2048 bytes would all have their headers in the same few sets of a
+	// cache, and the kernel would wait for each of them.
+	DefaultSlotSize = 33 * slotUnit
 
-	maxRingSlots = 32 << 10 // 64 MiB a queue at the default slot size
+	maxRingSlots = 32 << 10 // 66 MiB a queue at the default slot size
 	minSlotSize  = 1 << 10
 	maxSlotSize  = 1 << 20
-
-	// blockSlots makes a ring's block: a block must be a multiple of the page size
-	// (packet_set_ring in net/packet/af_packet.c), eight slots then need only be
-	// multiples of an eighth of a page.
-	blockSlots = 8
+	slotUnit     = 64 // bytes of a cache line
 )
 
 // Config says which interface to open and how.
 type Config struct {
 	Interface string // name of an Ethernet interface in the caller's network namespace
 	Mode      Mode
-	// RingSlots is how many frames a queue's ring holds, rounded up to a multiple of 8;
-	// 0: DefaultRingSlots. When the kernel has no memory for so many, Open takes half,
+	// RingSlots is how many frames a queue's ring holds at least; 0: DefaultRingSlots. When the kernel has no memory for so many, Open takes half,
 	// and half again.
 	RingSlots int
-	// SlotSize is the size of one slot in bytes, rounded up to an eighth of a page; 0:
+	// SlotSize is the size of one slot in bytes, rounded up to a cache line; 0:
 	// DefaultSlotSize.
 	SlotSize int
 	// CPUs, if not empty, are those near which the queues' memory shall be: queue i is

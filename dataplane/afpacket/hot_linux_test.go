@@ -76,7 +76,7 @@ func TestRawTimeout(t *testing.T) {
 // Both kinds of poll see the same.
 func TestPoll(t *testing.T) {
 	dir, peer := pair(t)
-	q := dir.open(Config{Interface: "d0", RingSlots: 8}, 1)[0]
+	q := dir.open(Config{Interface: "d0", RingSlots: 8, SlotSize: 2048}, 1)[0]
 	for _, raw := range []bool{false, true} {
 		start := time.Now()
 		if n, err := Poll([]int{-1, q.FD()}, 20*time.Millisecond, raw); n != 0 || err != nil {
@@ -137,7 +137,7 @@ func BenchmarkForward(b *testing.B) {
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			client, _, server, w := through(b, c.cfg, c.raw)
-			out := client.open(Config{Interface: "c0", RingSlots: 8}, 1)[0]
+			out := client.open(Config{Interface: "c0", RingSlots: 8, SlotSize: 2048}, 1)[0]
 			var frames [64]*packet.Frame
 			for i := range frames {
 				frames[i] = ownFrame(testFrame(64, uint32(i)))

@@ -16,7 +16,7 @@ import (
 // does not, and all is well when the carrier is back.
 func TestTransmitWithoutCarrier(t *testing.T) {
 	dir, peer := pair(t)
-	q := dir.open(Config{Interface: "d0", RingSlots: 8}, 1)[0]
+	q := dir.open(Config{Interface: "d0", RingSlots: 8, SlotSize: 2048}, 1)[0]
 	ip(t, "-n", peer.name, "link", "set", "p0", "down")
 	frames := []*packet.Frame{ownFrame(testFrame(100, 1)), ownFrame(testFrame(100, 2))}
 	start := time.Now()
@@ -98,7 +98,7 @@ func TestLinkDownUpGone(t *testing.T) {
 func TestGoneAfterDown(t *testing.T) {
 	modes(t, func(t *testing.T, m Mode) {
 		dir, _ := pair(t)
-		q := dir.open(Config{Interface: "d0", Mode: m, RingSlots: 8}, 1)[0]
+		q := dir.open(Config{Interface: "d0", Mode: m, RingSlots: 8, SlotSize: 2048}, 1)[0]
 		ip(t, "-n", dir.name, "link", "set", "d0", "down")
 		if err := firstError(t, q); err != ErrLinkDown {
 			t.Errorf("Receive says %v, want ErrLinkDown", err)
@@ -170,7 +170,7 @@ func firstError(t *testing.T, q dataplane.Queue) error {
 func TestClosedQueue(t *testing.T) {
 	modes(t, func(t *testing.T, m Mode) {
 		dir, _ := pair(t)
-		q := dir.open(Config{Interface: "d0", Mode: m, RingSlots: 8}, 1)[0]
+		q := dir.open(Config{Interface: "d0", Mode: m, RingSlots: 8, SlotSize: 2048}, 1)[0]
 		if err := q.Close(); err != nil {
 			t.Fatal(err)
 		}

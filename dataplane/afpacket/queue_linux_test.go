@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"net"
+	"os"
 	"testing"
 	"unsafe"
 
@@ -250,7 +251,7 @@ func TestPeakIsToldOnce(t *testing.T) {
 			t.Errorf("%d frames in 256 slots: peak %d %%, %v; want %d to %d", c.sent, s.Peak, err, c.least, c.most)
 		}
 	}
-	full := dir.open(Config{Interface: "d0", RingSlots: 8}, 1)[0] // fewer slots than a batch takes
+	full := dir.open(Config{Interface: "d0", RingSlots: 8, SlotSize: 2048}, 1)[0] // fewer slots than a batch takes
 	for i := range uint32(20) {
 		send(t, fd, testFrame(64, i))
 	}
@@ -330,7 +331,7 @@ func TestRingFull(t *testing.T) {
 // Release gives back the slots lent and no other: frames that wait behind them stay.
 func TestReleaseIsExact(t *testing.T) {
 	dir, peer := pair(t)
-	q := dir.open(Config{Interface: "d0", RingSlots: 8}, 1)[0]
+	q := dir.open(Config{Interface: "d0", RingSlots: 8, SlotSize: 2048}, 1)[0]
 	fd := peer.raw("p0", 0)
 	sent, seen := uint32(0), uint32(0)
 	var frames [8]packet.Frame
@@ -361,7 +362,7 @@ func TestReleaseIsExact(t *testing.T) {
 // Frames that the kernel refuses one by one do not take their neighbours with them.
 func TestTransmitSkipsRefusedFrames(t *testing.T) {
 	dir, peer := pair(t)
-	q := dir.open(Config{Interface: "d0", RingSlots: 8}, 1)[0]
+	q := dir.open(Config{Interface: "d0", RingSlots: 8, SlotSize: 2048}, 1)[0]
 	fd := peer.raw("p0", unix.ETH_P_ALL)
 	good := func(i uint32) *packet.Frame { return ownFrame(testFrame(100, i)) }
 	badVnet := good(0)
@@ -452,11 +453,11 @@ func TestShrink(t *testing.T) {
 		{512, 64, 64, nil},
 		{512, 8, 64, unix.ENOMEM},
 		{16, 8, 16, unix.ENOMEM}, // asked for few: not fewer
-		{1000, 300, 256, nil},    // 1000, 504, 256
+		{1000, 300, 250, nil},    // 1024, 500, 250
 	} {
-		got, err := shrink(c.slots, func(n int) error {
-			if n%blockSlots != 0 {
-				t.Errorf("tried %d slots, not whole blocks", n)
+		got, err := shrink(c.slots, 2048, func(n, block int) error {
+			if n%block != 0 {
+				t.Errorf("tried %d slots, not whole blocks of %d", n, block)
 			}
 			if n > c.fits {
 				return unix.ENOMEM
@@ -468,7 +469,30 @@ func TestShrink(t *testing.T) {
 		}
 	}
 	tries := 0
-	if _, err := shrink(512, func(int) error { tries++; return unix.EINVAL }); err != unix.EINVAL || tries != 1 {
+	if _, err := shrink(512, 2048, func(_, _ int) error { tries++; return unix.EINVAL }); err != unix.EINVAL || tries != 1 {
 		t.Errorf("EINVAL: %v after %d tries, want it after one", err, tries)
+	}
+}
+
+// A block is whole pages, no larger than a mebibyte if slots are not, no more than the ring
+// needs, and of the power of two of pages that the kernel takes for it little is lost.
+func TestBlocks(t *testing.T) {
+	page := os.Getpagesize()
+	for size := minSlotSize; size <= maxSlotSize; size += slotUnit {
+		for _, slots := range []int{1, 64, 1000, DefaultRingSlots, maxRingSlots} {
+			block := blockOf(size, slots)
+			bytes := block * size
+			least := 64 // slots of an odd number of cache lines make whole pages only so many at a time
+			if bytes%page != 0 || bytes > max(maxBlock, least*size) || block > max(slots, least) {
+				t.Fatalf("%d slots of %d bytes: blocks of %d slots", slots, size, block)
+			}
+		}
+	}
+	taken := page
+	for block := blockOf(DefaultSlotSize, DefaultRingSlots) * DefaultSlotSize; taken < block; {
+		taken *= 2
+	}
+	if waste := float64(taken)/float64(blockOf(DefaultSlotSize, DefaultRingSlots)*DefaultSlotSize) - 1; waste > 0.15 {
+		t.Errorf("%.0f%% more memory than the ring has", 100*waste)
 	}
 }

@@ -64,12 +64,12 @@ type ring struct {
 // newRing gives c's receive socket its ring, with fewer slots than cfg says when memory
 // is short.
 func newRing(c core, cfg Config) (*ring, error) {
-	r := &ring{core: c, size: roundUp(cfg.SlotSize, os.Getpagesize()/blockSlots)}
+	r := &ring{core: c, size: roundUp(cfg.SlotSize, slotUnit)}
 	var err error
-	r.slots, err = shrink(roundUp(cfg.RingSlots, blockSlots), func(slots int) error {
+	r.slots, err = shrink(cfg.RingSlots, r.size, func(slots, block int) error {
 		return unix.SetsockoptTpacketReq(c.fd, unix.SOL_PACKET, unix.PACKET_RX_RING, &unix.TpacketReq{
-			Block_size: uint32(r.size * blockSlots),
-			Block_nr:   uint32(slots / blockSlots),
+			Block_size: uint32(r.size * block),
+			Block_nr:   uint32(slots / block),
 			Frame_size: uint32(r.size),
 			Frame_nr:   uint32(slots),
 		})
@@ -85,16 +85,31 @@ func newRing(c core, cfg Config) (*ring, error) {
 	return r, nil
 }
 
-// shrink calls try with slots, and while memory is refused with half as many, down to
-// minRingSlots. It returns the last number tried.
-func shrink(slots int, try func(int) error) (int, error) {
+// maxBlock bounds a ring's block, in bytes. Larger ones are hard to get.
+const maxBlock = 1 << 20
+
+// blockOf is how many slots of a size make a block of a ring of so many. A block is a number of
+// whole pages (packet_set_ring in net/packet/af_packet.c), and as the kernel takes a power
+// of two of them, a large one wastes the least.
+func blockOf(size, slots int) int {
+	page := os.Getpagesize()
+	unit := 1
+	for unit*size%page != 0 {
+		unit *= 2 // a page is a power of two
+	}
+	return unit * max(1, min(maxBlock/(unit*size), slots/unit))
+}
+
+// shrink calls try with slots and how many make a block, and while memory is refused with
+// half as many, down to minRingSlots. It returns the last number tried.
+func shrink(slots, size int, try func(slots, block int) error) (int, error) {
 	for {
-		err := try(slots)
-		half := roundUp(slots/2, blockSlots)
-		if !errors.Is(err, unix.ENOMEM) || half < minRingSlots {
-			return slots, err
+		block := blockOf(size, slots)
+		whole := roundUp(slots, block)
+		err := try(whole, block)
+		if slots /= 2; !errors.Is(err, unix.ENOMEM) || slots < minRingSlots {
+			return whole, err
 		}
-		slots = half
 	}
 }
 
