@@ -12,16 +12,7 @@ import (
 // Templates lead to a server with weight 0, but not to one that is down as well.
 func TestTemplatesLeaveServersThatAreDown(t *testing.T) {
 	g := newRig(t, 1)
-	k := conf.ServiceKey{Proto: packet.TCP, Addr: vip.Netip(), Port: 80}
-	if err := g.plane.AddService(conf.Service{Key: k, Scheduler: "rr", Persistence: conf.Persistence{Timeout: time.Minute}}); err != nil {
-		t.Fatal(err)
-	}
-	for _, a := range []packet.Addr{rs1, rs2} {
-		if err := g.plane.AddServer(k, server(a, 80, conf.NAT)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	g.plane.Publish()
+	k := g.persist()
 	sport := uint16(46000)
 	to := func() packet.Addr {
 		sport++

@@ -196,16 +196,7 @@ func TestTrashIsEmptied(t *testing.T) {
 // PPC: within the timeout a client's new connections go to one server.
 func TestPersistence(t *testing.T) {
 	g := newRig(t, 1)
-	k := conf.ServiceKey{Proto: packet.TCP, Addr: vip.Netip(), Port: 80}
-	if err := g.plane.AddService(conf.Service{Key: k, Scheduler: "rr", Persistence: conf.Persistence{Timeout: time.Minute}}); err != nil {
-		t.Fatal(err)
-	}
-	for _, a := range []packet.Addr{rs1, rs2} {
-		if err := g.plane.AddServer(k, server(a, 80, conf.NAT)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	g.plane.Publish()
+	g.persist()
 	to := func(sport uint16) packet.Addr {
 		return g.one(g.rx(0, 0, tcp(client, sport, packet.SYN).Frame(), packet.Vnet{}), 1).Flow.Dst
 	}

@@ -105,11 +105,24 @@ func newRigRate(tb testing.TB, workers, icmpRate int) *rig {
 	return g
 }
 
-// serve adds a TCP service on the VIP's port with the given servers.
+// serve adds a service on the VIP's port with the given servers.
 func (g *rig) serve(proto uint8, port uint16, scheduler string, servers ...conf.Server) conf.ServiceKey {
 	g.tb.Helper()
-	k := conf.ServiceKey{Proto: proto, Addr: vip.Netip(), Port: port}
-	if err := g.plane.AddService(conf.Service{Key: k, Scheduler: scheduler}); err != nil {
+	return g.add(conf.Service{Key: conf.ServiceKey{Proto: proto, Addr: vip.Netip(), Port: port}, Scheduler: scheduler}, servers...)
+}
+
+// persist adds a persistent service on the VIP's port 80 with both servers.
+func (g *rig) persist() conf.ServiceKey {
+	g.tb.Helper()
+	k := conf.ServiceKey{Proto: packet.TCP, Addr: vip.Netip(), Port: 80}
+	return g.add(conf.Service{Key: k, Scheduler: "rr", Persistence: conf.Persistence{Timeout: time.Minute}},
+		server(rs1, 80, conf.NAT), server(rs2, 80, conf.NAT))
+}
+
+func (g *rig) add(svc conf.Service, servers ...conf.Server) conf.ServiceKey {
+	g.tb.Helper()
+	k := svc.Key
+	if err := g.plane.AddService(svc); err != nil {
 		g.tb.Fatal(err)
 	}
 	for _, s := range servers {
