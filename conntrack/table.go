@@ -133,7 +133,19 @@ func likely(entries, shards int) int { return entries + shards*chunk }
 // page is taken when an entry on it is first used: a packet waits for that, and a flood
 // makes the process grow. Workers may run meanwhile; the table must not be closed.
 func (t *Table) Populate(ctx context.Context) error {
-	return errors.Join(populate(ctx, t.index), populate(ctx, t.conns[:likely(int(t.max), len(t.shards))]))
+	index, conns := t.whole()
+	return errors.Join(populate(ctx, index), populate(ctx, conns))
+}
+
+// Size is what Populate takes, in bytes.
+func (t *Table) Size() int64 {
+	index, conns := t.whole()
+	return int64(len(index))*int64(unsafe.Sizeof(bucket{})) + int64(len(conns))*int64(unsafe.Sizeof(Conn{}))
+}
+
+// whole is the memory of a full table.
+func (t *Table) whole() ([]bucket, []Conn) {
+	return t.index, t.conns[:likely(int(t.max), len(t.shards))]
 }
 
 // Close gives the memory back. Nothing may use the table afterwards.

@@ -276,12 +276,7 @@ func (d *Director) Run(ctx context.Context, reload <-chan os.Signal) error {
 	for i, w := range d.workers {
 		g.Go(func() error { return d.work(ctx, i, w) })
 	}
-	g.Go(func() error {
-		if err := d.plane.Conns().Populate(ctx); err != nil {
-			d.log.Warn("memory of connections is taken as they come", "err", err)
-		}
-		return nil
-	})
+	g.Go(func() error { d.takeMemory(ctx); return nil })
 	g.Go(func() error { return d.serve(ctx, d.socket) })
 	d.serveOutside(ctx, g)
 	g.Go(func() error { return d.housekeep(ctx, reload) })
