@@ -36,7 +36,9 @@ var mayImport = map[string][]string{
 	"cmd/ipvsadm":           {"conf", "ipvsadm", "control/api"},
 	"cmd/dirigo/demo":       {"packet", "conf", "control/api", "control/host"},
 	"cmd/dirigo/realserver": {"packet", "encap"},
-	"bench/peers/bare":      {"packet", "dataplane", "dataplane/afpacket"}, // the driver, and no work
+	"bench/peers/bare":      {"packet", "dataplane", "dataplane/afpacket", "bench/peers/bare/xdp"}, // the driver, and no work
+	"bench/peers/bare/xdp":  {"packet"},
+	"bench/peers/fastpath":  {"packet"},
 }
 
 // shipped packages must not import these, which are free to import what they like unless

@@ -11,15 +11,15 @@ import (
 	"syscall"
 
 	"github.com/dirigo-lb/dirigo/bench/peers/bare"
-	"github.com/dirigo-lb/dirigo/dataplane/afpacket"
+	"github.com/dirigo-lb/dirigo/bench/peers/fastpath"
 	"github.com/dirigo-lb/dirigo/packet"
 )
 
-// runBare is this program as the bare forwarder: the harness starts itself so.
+// runBare is this program as a forwarder of its own: the harness starts itself so.
 func runBare(args []string) error {
 	c := bare.Config{}
 	f := flag.NewFlagSet("bare", flag.ContinueOnError)
-	mode := f.String("mode", "ring", "ring or batch")
+	mode := f.String("mode", "ring", "ring, batch or xdp; or ebpf: package fastpath")
 	vip := f.String("vip", "", "address that clients send to")
 	server := f.String("server", "", "address of the server")
 	clientMAC := f.String("client-mac", "", "next hop of answers")
@@ -32,14 +32,6 @@ func runBare(args []string) error {
 		return err
 	}
 	c.Outside, c.Inside = f.Arg(0), f.Arg(1)
-	switch *mode {
-	case afpacket.Ring.String():
-		c.Mode = afpacket.Ring
-	case afpacket.Batch.String():
-		c.Mode = afpacket.Batch
-	default:
-		return fmt.Errorf("bare: -mode %q: want ring or batch", *mode)
-	}
 	if c.VIP, err = netip.ParseAddr(*vip); err != nil {
 		return fmt.Errorf("bare: -vip: %w", err)
 	}
@@ -58,5 +50,9 @@ func runBare(args []string) error {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	return bare.Run(ctx, c, func() { fmt.Fprintln(os.Stderr, "ready") })
+	ready := func() { fmt.Fprintln(os.Stderr, "ready") }
+	if *mode == "ebpf" {
+		return fastpath.Run(ctx, fastpath.Config(c), ready)
+	}
+	return bare.Run(ctx, *mode, c, ready)
 }

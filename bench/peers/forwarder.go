@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
+	"github.com/dirigo-lb/dirigo/bench/peers/bare"
 	"github.com/dirigo-lb/dirigo/test/lab"
 )
 
@@ -18,6 +20,10 @@ type forwarder struct {
 	// setting is a latency setting that is not the default: of interest where round trips
 	// are measured.
 	setting bool
+	// established: it is about flows that are there, not about new connections.
+	established bool
+	// optional: made of what a kernel may not have, or refuse. Then its row says so.
+	optional bool
 	// start prepares the director's namespace, and the server's where it must know, and
 	// starts the process, if it is one.
 	start func(e *env, n *network) *lab.Proc
@@ -44,6 +50,9 @@ func forwarders(latencies []string) []forwarder {
 		{name: "nginx", title: "nginx stream", proxy: true, start: nginxStream},
 		{name: "bare-ring", title: "bare AF_PACKET, ring", start: bareForwarder("ring")},
 		{name: "bare-batch", title: "bare AF_PACKET, recvmmsg", start: bareForwarder("batch")},
+		{name: "bare-xdp", title: "bare AF_XDP, all offloads off", optional: true, start: bareXDP},
+		{name: "ebpf-nat", title: "eBPF NAT of established flows", established: true, optional: true, start: fastNAT(false)},
+		{name: "ebpf-nat-rps", title: "eBPF NAT of established flows, RPS", established: true, optional: true, start: fastNAT(true)},
 		{name: "dirigo-nat", title: "Dirigo NAT", start: director("nat", "")},
 		{name: "dirigo-dr", title: "Dirigo DR", past: true, start: director("dr", "")},
 		{name: "dirigo-tun", title: "Dirigo IPIP", past: true, tunnel: true, start: director("tun", "")},
@@ -88,9 +97,35 @@ func pinned(e *env, n *network, args ...string) *lab.Proc {
 func bareForwarder(mode string) func(*env, *network) *lab.Proc {
 	return func(e *env, n *network) *lab.Proc {
 		nft(n.director, fmt.Sprintf(`add table netdev guard; add chain netdev guard out { type filter hook ingress device "d0" priority 0; }; add chain netdev guard in { type filter hook ingress device "d1" priority 0; }; add rule netdev guard out ip daddr %v drop; add rule netdev guard in ip saddr %v drop`, vip, serverIP))
-		p := pinned(e, n, e.self, "bare", "-mode", mode, "-vip", vip.String(), "-server", serverIP.String(),
-			"-client-mac", n.client.MAC("c0").String(), "-server-mac", n.server.MAC("s0").String(), "d0", "d1")
-		lab.Until(n.tb, readyTime, func() (bool, string) { return strings.Contains(p.Out.String(), "ready"), p.Out.String() })
-		return p
+		return startBare(e, n, mode)
 	}
+}
+
+// bareXDP takes frames away from the host's stack itself, and can take whole ones only.
+func bareXDP(e *env, n *network) *lab.Proc {
+	n.client.Offloads("c0", false)
+	n.server.Offloads("s0", false)
+	return startBare(e, n, bare.XDP)
+}
+
+// fastNAT is this program's eBPF program; its process has nothing to do.
+func fastNAT(rps bool) func(*env, *network) *lab.Proc {
+	return func(e *env, n *network) *lab.Proc {
+		if rps {
+			n.rps(e.director)
+		}
+		return startBare(e, n, "ebpf")
+	}
+}
+
+func startBare(e *env, n *network, mode string) *lab.Proc {
+	p := pinned(e, n, e.self, "bare", "-mode", mode, "-vip", vip.String(), "-server", serverIP.String(),
+		"-client-mac", n.client.MAC("c0").String(), "-server-mac", n.server.MAC("s0").String(), "d0", "d1")
+	lab.Until(n.tb, readyTime, func() (bool, string) {
+		if p.Ended() {
+			n.tb.Fatalf("%v: %s", p.Wait(time.Second), strings.TrimSpace(p.Out.String()))
+		}
+		return strings.Contains(p.Out.String(), "ready"), p.Out.String()
+	})
+	return p
 }

@@ -198,8 +198,11 @@ func tools(p *plan) error {
 		}
 	}
 	for _, f := range p.forwarders {
-		if f.proxy {
+		switch {
+		case f.proxy:
 			want = append(want, f.name)
+		case f.name == "bare-xdp":
+			want = append(want, "ethtool")
 		}
 	}
 	for _, t := range want {

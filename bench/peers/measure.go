@@ -24,6 +24,7 @@ const setup = 600 * time.Millisecond
 func measures() []measure {
 	nat := func(f *forwarder) bool { return f.name == "dirigo-nat" }
 	any := func(f *forwarder) bool { return !f.setting }
+	fresh := func(f *forwarder) bool { return !f.setting && !f.established }
 	datagrams := func(f *forwarder) bool { return !f.proxy && !f.setting }
 	trips := func(f *forwarder) bool { return !f.proxy }
 	search := func(t times) time.Duration { return setup + 9*(t.step+30*time.Millisecond) + t.hold }
@@ -34,7 +35,7 @@ func measures() []measure {
 		{name: "triptcp", run: trip(unix.SOCK_STREAM), takes: any, estimate: func(t times) time.Duration { return setup + t.trip*3/2 }},
 		{name: "bulk1", run: bulk(1), takes: any, estimate: func(t times) time.Duration { return setup + t.bulk }},
 		{name: "bulk8", run: bulk(8), takes: any, estimate: func(t times) time.Duration { return setup + t.bulk }},
-		{name: "conns", run: connections, takes: any, estimate: func(t times) time.Duration { return setup + t.conns }},
+		{name: "conns", run: connections, takes: fresh, estimate: func(t times) time.Duration { return setup + t.conns }},
 		{name: "flood", run: flood, takes: nat, estimate: func(t times) time.Duration { return 3*time.Second + t.flood }},
 		{name: "profile", run: profile, takes: nat, once: true, estimate: func(t times) time.Duration { return 5*time.Second + 2*t.profile }},
 	}

@@ -54,10 +54,15 @@ func (t *table) markdown(r *results) string {
 	var rows strings.Builder
 	for _, f := range r.Rows {
 		s := r.summary(f.Name, t.measure, t.of)
-		if s.n == 0 {
+		why := r.refused(f.Name, t.measure)
+		switch {
+		case why != "":
+			fmt.Fprintf(&rows, "| %s | refused: %s |", f.Title, strings.NewReplacer("\n", " ", "|", "/").Replace(why))
+		case s.n == 0:
 			continue
+		default:
+			fmt.Fprintf(&rows, "| %s | %s |", f.Title, s)
 		}
-		fmt.Fprintf(&rows, "| %s | %s |", f.Title, s)
 		for _, ref := range refs {
 			fmt.Fprintf(&rows, " %s |", ratioText(r.ratio(f.Name, ref, t.measure, t.of)))
 		}

@@ -117,6 +117,26 @@ func TestMarkdown(t *testing.T) {
 		cells = n
 	}
 	r := made()
+	r.Rows = append(r.Rows, row{"bare-xdp", "bare AF_XDP"}, row{"ebpf-nat", "eBPF NAT"})
+	for round := range 3 {
+		r.Samples = append(r.Samples, sample{Forwarder: "bare-xdp", Measure: "conns", Round: round, Refused: "xdp d0: not\nhere"})
+	}
+	r.Samples = append(r.Samples, sample{Forwarder: "ebpf-nat", Measure: "conns", Round: 0, Refused: "once"},
+		sample{Forwarder: "ebpf-nat", Measure: "conns", Round: 1, Values: values{"rate": 1}})
+	got = markdown(r, "")
+	for _, want := range []string{
+		"| bare AF_XDP | refused: xdp d0: not here | – | – | – |", // and so on
+		"| eBPF NAT | 1.00 |",
+		"- round 1, conns, ebpf-nat: it did not start: once",
+	} {
+		if !strings.Contains(got, want) {
+			t.Errorf("the report has no %q:\n%s", want, got)
+		}
+	}
+	if strings.Contains(got, "bare-xdp") || strings.Count(got, "AF_XDP") != 1 {
+		t.Errorf("a refusal is a failure, or in tables it is not of:\n%s", got)
+	}
+	r = made()
 	r.Quick, r.Whole, r.Machine.Busy = true, false, 0.7
 	got = markdown(r, "")
 	for _, want := range []string{"**Quick", "**Interrupted", "0.70 CPUs were busy"} {

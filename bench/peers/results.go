@@ -88,14 +88,33 @@ func (r *results) stolen() (most float64) {
 	return most
 }
 
-// failures lists what went wrong.
+// failures lists what went wrong. A forwarder that did not start but did at another time was
+// not refused.
 func (r *results) failures() (list []string) {
 	for _, s := range r.Samples {
-		if s.Error != "" {
-			list = append(list, fmt.Sprintf("round %d, %s, %s: %s", s.Round+1, s.Measure, s.Forwarder, s.Error))
+		said := s.Error
+		if s.Refused != "" && r.refused(s.Forwarder, s.Measure) == "" {
+			said = "it did not start: " + s.Refused
+		}
+		if said != "" {
+			list = append(list, fmt.Sprintf("round %d, %s, %s: %s", s.Round+1, s.Measure, s.Forwarder, said))
 		}
 	}
 	return list
+}
+
+// refused says why a forwarder is not in a measure: it never started; "" if it did, or was
+// not to be.
+func (r *results) refused(name, measure string) (why string) {
+	for _, s := range r.Samples {
+		if s.Forwarder == name && s.Refused == "" {
+			return ""
+		}
+		if s.Forwarder == name && s.Measure == measure {
+			why = s.Refused
+		}
+	}
+	return why
 }
 
 // figure takes a figure out of a sample; ok is false if it is not there.

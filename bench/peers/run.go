@@ -17,6 +17,7 @@ type sample struct {
 	Round     int     `json:"round"`
 	Values    values  `json:"values,omitempty"`
 	Error     string  `json:"error,omitempty"`
+	Refused   string  `json:"refused,omitempty"` // the forwarder did not start, which its kind may not
 	Seconds   float64 `json:"seconds"`
 }
 
@@ -82,6 +83,8 @@ func (p *plan) run(ctx context.Context, out io.Writer) (all []sample) {
 		said := s.Values.String()
 		if s.Error != "" {
 			said = "FAILED: " + s.Error
+		} else if s.Refused != "" {
+			said = "refused: " + s.Refused
 		}
 		fmt.Fprintf(out, "%3d/%d round %d %-8s %-12s %s (%s left)\n", i+1, len(jobs), j.round+1, s.Measure, s.Forwarder, said,
 			p.left(jobs[i+1:], took).Round(time.Second))
@@ -93,10 +96,17 @@ func (p *plan) run(ctx context.Context, out io.Writer) (all []sample) {
 func (p *plan) take(j job) sample {
 	start := time.Now()
 	s := sample{Forwarder: j.forwarder.name, Measure: j.measure.name, Round: j.round}
+	started := false
 	err := within(func(tb testing.TB) {
-		s.Values = j.measure.run(open(tb, p.env, j.forwarder))
+		o := open(tb, p.env, j.forwarder)
+		started = true
+		s.Values = j.measure.run(o)
 	})
-	if err != nil {
+	switch {
+	case err == nil:
+	case j.forwarder.optional && !started:
+		s.Refused = err.Error()
+	default:
 		s.Values, s.Error = nil, err.Error()
 	}
 	s.Seconds = time.Since(start).Seconds()

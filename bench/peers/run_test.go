@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/dirigo-lb/dirigo/test/lab"
 )
 
 func fullPlan(t *testing.T, only string) (*plan, error) {
@@ -45,7 +47,7 @@ func TestJobs(t *testing.T) {
 			t.Errorf("no sample %q", want)
 		}
 	}
-	for _, no := range []string{"pps1k haproxy", "bulk1 dirigo-nat-low", "flood kernel"} {
+	for _, no := range []string{"pps1k haproxy", "bulk1 dirigo-nat-low", "flood kernel", "conns ebpf-nat"} {
 		if slices.Contains(rounds[0], no) {
 			t.Errorf("sample %q", no)
 		}
@@ -92,6 +94,33 @@ func TestTimeOfADefaultRun(t *testing.T) {
 	// What was seen counts more than what was planned.
 	if d := p.left([]job{{0, &p.measures[0], &p.forwarders[0]}}, map[string][]float64{p.measures[0].name: {3, 1, 2}}); d != 2*time.Second {
 		t.Errorf("%v left", d)
+	}
+}
+
+// A forwarder that a kernel may refuse and that does not start is not a failure; anything
+// else that goes wrong is.
+func TestRefusal(t *testing.T) {
+	m := &measure{name: "trip", run: func(s *session) values {
+		s.tb.Fatal("no echo")
+		return nil
+	}}
+	never := func(_ *env, n *network) *lab.Proc {
+		n.tb.Fatal("no such program")
+		return nil
+	}
+	always := func(*env, *network) *lab.Proc { return nil }
+	p := &plan{env: &env{}}
+	for _, c := range []struct {
+		f              forwarder
+		refused, error string
+	}{
+		{forwarder{start: never, optional: true}, "no such program", ""},
+		{forwarder{start: never}, "", "no such program"},
+		{forwarder{start: always, optional: true}, "", "no echo"},
+	} {
+		if s := p.take(job{measure: m, forwarder: &c.f}); s.Refused != c.refused || s.Error != c.error {
+			t.Errorf("optional %v: refused %q, error %q", c.f.optional, s.Refused, s.Error)
+		}
 	}
 }
 

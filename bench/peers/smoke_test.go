@@ -54,6 +54,9 @@ func TestSmoke(t *testing.T) {
 	for _, c := range []struct{ forwarder, measure, want string }{
 		{"nft-rps", "pps1k", "load_p50"},
 		{"bare-batch", "triptcp", "p50"},
+		{"bare-xdp", "triptcp", "p50"},
+		{"ebpf-nat", "bulk1", "rate"},
+		{"ebpf-nat-rps", "trip", "p50"},
 		{"dirigo-tun", "trip", "p50"},
 		{"haproxy", "conns", "rate"},
 		{"nginx", "bulk1", "rate"},

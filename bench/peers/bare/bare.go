@@ -1,6 +1,6 @@
 // Package bare is the forwarder that does no work: it receives and sends as the director's
-// driver does and between the two writes addresses only. No table, no clock, no choice,
-// no counters. What it reaches is the ceiling of a director over the same driver.
+// driver does, or by AF_XDP, and between the two writes addresses only. No table, no clock,
+// no choice, no counters. What it reaches is the ceiling of a director over the same driver.
 //
 // It knows one VIP and one server; it must not learn more.
 package bare
@@ -13,50 +13,46 @@ import (
 	"net/netip"
 	"runtime"
 
-	"github.com/dirigo-lb/dirigo/dataplane"
 	"github.com/dirigo-lb/dirigo/dataplane/afpacket"
 	"github.com/dirigo-lb/dirigo/packet"
 )
 
 // Config says between what the forwarder stands.
 type Config struct {
-	Outside, Inside      string // interfaces: the clients', the server's
-	Mode                 afpacket.Mode
+	Outside, Inside      string     // interfaces: the clients', the server's
 	VIP, Server          netip.Addr // IPv4
 	ClientMAC, ServerMAC packet.MAC
 }
 
 // A hop is what happens to the frames that come in by one port.
 type hop struct {
-	in, out  dataplane.Queue
+	in, out  queue
 	at       uint32 // offset of the address to rewrite, from the IP header
 	old, new uint32
 	diff     uint32   // of the addresses, for checksums
 	macs     [12]byte // the next frame's destination and source
 }
 
+// Where an IPv4 header has its addresses.
+const fromAt, toAt = 12, 16
+
 // batch is how many frames a hop takes at a time, as the director's workers do.
 const batch = 64
 
-// Run forwards until ctx ends. ready is called when frames are taken.
-func Run(ctx context.Context, c Config, ready func()) (err error) {
+// Run forwards in one of open's modes until ctx ends. ready is called when frames are taken.
+func Run(ctx context.Context, mode string, c Config, ready func()) (err error) {
 	if !c.VIP.Is4() || !c.Server.Is4() {
 		return fmt.Errorf("bare: VIP %v, server %v: want IPv4 addresses", c.VIP, c.Server)
 	}
-	outside, err := open(c.Outside, c.Mode)
+	queues, shut, err := open(mode, c)
 	if err != nil {
-		return err
+		return fmt.Errorf("bare: %w", err)
 	}
-	defer outside.close(&err)
-	inside, err := open(c.Inside, c.Mode)
-	if err != nil {
-		return err
-	}
-	defer inside.close(&err)
+	defer func() { err = errors.Join(err, shut()) }()
 	vip, server := value(c.VIP), value(c.Server)
 	hops := [2]hop{
-		{in: outside.Queue, out: inside.Queue, at: 16, old: vip, new: server, macs: macs(c.ServerMAC, inside.mac)},
-		{in: inside.Queue, out: outside.Queue, at: 12, old: server, new: vip, macs: macs(c.ClientMAC, outside.mac)},
+		{in: queues[0], out: queues[1], at: toAt, old: vip, new: server, macs: macs(c.ServerMAC, queues[1].mac)},
+		{in: queues[1], out: queues[0], at: fromAt, old: server, new: vip, macs: macs(c.ClientMAC, queues[0].mac)},
 	}
 	for i := range hops {
 		hops[i].diff = packet.Diff32(hops[i].old, hops[i].new, 0)
@@ -137,26 +133,6 @@ func (h *hop) rewrite(f *packet.Frame) bool {
 	binary.BigEndian.PutUint16(sum, c)
 	return true
 }
-
-// port is an open queue and its interface's address.
-type port struct {
-	dataplane.Queue
-	mac packet.MAC
-}
-
-func open(name string, mode afpacket.Mode) (p port, err error) {
-	d, err := afpacket.New(afpacket.Config{Interface: name, Mode: mode})
-	if err != nil {
-		return p, err
-	}
-	queues, err := d.Open(1)
-	if err != nil {
-		return p, err
-	}
-	return port{queues[0], d.Link().MAC}, nil
-}
-
-func (p port) close(err *error) { *err = errors.Join(*err, p.Close()) }
 
 func value(a netip.Addr) uint32 {
 	b := a.As4()
