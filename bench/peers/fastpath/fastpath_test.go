@@ -150,6 +150,30 @@ func TestEntry(t *testing.T) {
 	}
 }
 
+// The header's checksum is right also where the sum carries twice.
+func TestCarry(t *testing.T) {
+	p, _ := loaded(t)
+	d := learning(config, lo, lo).request.IPDiff
+	tried := 0
+	for id := range uint16(0xffff) {
+		numbered := func(h *layers.IPv4) { h.Id = id }
+		in := frame(t, layers.IPProtocolUDP, client, vip, 1, 2, numbered)
+		sum := uint32(^binary.NativeEndian.Uint16(in[ipCheck:])) + d
+		if sum&0xffff+sum>>16 <= 0xffff {
+			continue
+		}
+		tried++
+		_, got := through(t, p, in)
+		want := frame(t, layers.IPProtocolUDP, client, server, 1, 2, func(h *layers.IPv4) { h.Id, h.TTL = id, h.TTL-1 })
+		if string(got[12:]) != string(want[12:]) {
+			t.Errorf("identification %#x:\n got % x\nwant % x", id, got, want)
+		}
+	}
+	if tried == 0 {
+		t.Error("no sum carries twice")
+	}
+}
+
 // What is no flow's passes as it came.
 func TestTheRestPasses(t *testing.T) {
 	p, _ := loaded(t)
