@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"runtime"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -33,10 +34,13 @@ type lender struct {
 	bufs  [64][]byte
 	proto []byte // the frame to lend
 	next  uint32 // number of the next connection
+	first uint32 // of conns, one after the other and again
 	conns uint32
 	flags uint8
-	on    bool
-	out   *int
+	// answers says that frames are the servers': the client is where they go.
+	answers bool
+	on      bool
+	out     *int
 }
 
 func (l *lender) Receive(frames []packet.Frame) (int, error) {
@@ -46,12 +50,16 @@ func (l *lender) Receive(frames []packet.Frame) (int, error) {
 	for i := range frames {
 		b := l.bufs[i]
 		copy(b[packet.Headroom:], l.proto)
-		n := l.next % l.conns
+		n := l.first + l.next%l.conns
 		l.next++
 		ip := b[packet.Headroom+14:]
+		addr, port := ip[12:], ip[20:]
+		if l.answers {
+			addr, port = ip[16:], ip[22:]
+		}
 		// the client's address and port: 10.x.y.z and 1024 to 2047
-		binary.BigEndian.PutUint32(ip[12:], 10<<24|n>>10&0xffffff)
-		binary.BigEndian.PutUint16(ip[20:], uint16(1024+n&1023))
+		binary.BigEndian.PutUint32(addr, 10<<24|n>>10&0xffffff)
+		binary.BigEndian.PutUint16(port, uint16(1024+n&1023))
 		ip[33] = l.flags
 		ip[10], ip[11] = 0, 0
 		var sum uint32
@@ -108,7 +116,7 @@ func newRigServers(tb testing.TB, method conf.Forward, conns, bound, servers int
 	b := &rig{tb: tb, now: time.Hour}
 	cache := arp.New(arp.Config{Announcements: -1})
 	var err error
-	b.plane, err = dataplane.New(dataplane.Config{MaxConnections: bound, Clock: func() time.Duration { return b.now }, Neighbors: cache})
+	b.plane, err = dataplane.New(dataplane.Config{MaxConnections: bound, Clock: func() time.Duration { return time.Duration(atomic.LoadInt64((*int64)(&b.now))) }, Neighbors: cache})
 	if err != nil {
 		tb.Fatal(err)
 	}
