@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sync/atomic"
 	"time"
+	"unsafe"
 
 	"github.com/dirigo-lb/dirigo/conntrack"
 	"github.com/dirigo-lb/dirigo/encap"
@@ -116,7 +117,7 @@ func (c *PortCounters) add(d *PortCounters) {
 func (p *Plane) NewWorker(queues []Queue, paces ...Pace) *Worker {
 	w := &Worker{
 		id: len(p.workers), plane: p, conns: p.conns, queues: queues,
-		tx: make([][]*packet.Frame, len(queues)), ports: make([]PortCounters, len(queues)), peaks: make([]uint8, len(queues)),
+		tx: apart[[]*packet.Frame](len(queues)), ports: apart[PortCounters](len(queues)), peaks: make([]uint8, len(queues)),
 	}
 	for i, pace := range paces {
 		if i > 0 {
@@ -129,7 +130,8 @@ func (p *Plane) NewWorker(queues []Queue, paces ...Pace) *Worker {
 			w.pollFDs = append(w.pollFDs, fd)
 		}
 	}
-	w.ipID = new(uint16(w.id << 12))
+	w.ipID = &apart[uint16](1)[0]
+	*w.ipID = uint16(w.id << 12)
 	if p.resolver != nil {
 		w.ipID = &p.ipID
 	}
@@ -139,6 +141,13 @@ func (p *Plane) NewWorker(queues []Queue, paces ...Pace) *Worker {
 		p.stats.ports = make([]PortCounters, len(queues))
 	}
 	return w
+}
+
+// apart makes n items with room behind them for nothing: what workers write for every packet
+// must not lie in one cache line, nor in two that the processor fetches together.
+func apart[T any](n int) []T {
+	var t T
+	return make([]T, n, n+1+128/int(unsafe.Sizeof(t)))
 }
 
 // Run processes frames until ctx ends. fail hears of a queue that stopped working, and
