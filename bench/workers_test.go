@@ -82,11 +82,12 @@ func BenchmarkWorkers(b *testing.B) {
 
 // work lets all workers take so many turns at once, and sees that no packet is lost.
 func work(b *testing.B, crews []*crew, turns int) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(runtime.NumCPU())) // others are measured with one
 	var done sync.WaitGroup
 	cpu := 0
 	for _, c := range crews {
 		for i, w := range c.workers {
-			at := cpu
+			at := cpu % runtime.NumCPU()
 			cpu++
 			done.Go(func() {
 				runtime.LockOSThread() // for good: the thread ends with the goroutine
