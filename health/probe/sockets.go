@@ -40,11 +40,14 @@ const maxIdle = 256
 
 // socket is one of them. Between connect and end it is of one goroutine.
 type socket struct {
-	of     *Sockets
-	fd     int
-	family int
-	ready  chan struct{}   // something may have changed; or of a connection before
-	ctx    context.Context // of the attempt
+	of       *Sockets
+	fd       int
+	family   int
+	readable chan struct{} // there may be something to read; or it is news of the connection before
+	writable chan struct{} // likewise
+
+	ctx   context.Context // of the attempt
+	heard bool            // something has come, or could have
 }
 
 // NewSockets has no sockets yet. They are the caller's to Close when no probe runs any more.
@@ -70,17 +73,18 @@ func (s *Sockets) Close() error {
 		return nil
 	}
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.open {
-		return nil
-	}
+	was := s.open
 	for _, idle := range s.idle {
 		for _, c := range idle {
 			s.drop(c)
 		}
 	}
 	s.idle, s.open = nil, false
-	return s.poll.Close()
+	s.mu.Unlock()
+	if !was {
+		return nil
+	}
+	return s.poll.Close() // not with the lock, for it waits for listen
 }
 
 // listen wakes who waits for a socket, until Close.
@@ -104,12 +108,30 @@ func (s *Sockets) wake(events []unix.EpollEvent) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for i := range events {
-		if c := s.all[events[i].Fd]; c != nil {
-			select {
-			case c.ready <- struct{}{}:
-			default:
-			}
+		c, what := s.all[events[i].Fd], events[i].Events
+		if c == nil {
+			continue
 		}
+		if what != unix.EPOLLOUT {
+			signal(c.readable)
+		}
+		if what != unix.EPOLLIN {
+			signal(c.writable)
+		}
+	}
+}
+
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+func forget(c chan struct{}) {
+	select {
+	case <-c:
+	default:
 	}
 }
 
@@ -127,11 +149,9 @@ func (s *Sockets) connect(ctx context.Context, to netip.AddrPort) (*socket, erro
 	if err != nil {
 		return nil, err
 	}
-	select {
-	case <-c.ready: // the news of the connection before
-	default:
-	}
-	c.ctx = ctx
+	forget(c.readable)
+	forget(c.writable)
+	c.ctx, c.heard = ctx, false
 	if err := unix.Connect(c.fd, sa); err != nil && err != unix.EINPROGRESS && err != unix.EINTR {
 		c.end()
 		return nil, os.NewSyscallError("connect", err)
@@ -159,7 +179,7 @@ func (s *Sockets) take(family int) (*socket, error) {
 		unix.Close(fd)
 		return nil, fmt.Errorf("%w: %w", health.ErrLocal, err)
 	}
-	c := &socket{of: s, fd: fd, family: family, ready: make(chan struct{}, 1)}
+	c := &socket{of: s, fd: fd, family: family, readable: make(chan struct{}, 1), writable: make(chan struct{}, 1)}
 	s.all[e.Fd] = c
 	return c, nil
 }
@@ -187,9 +207,16 @@ func (s *Sockets) drop(c *socket) {
 // unspecified is the address whose family is AF_UNSPEC.
 var unspecified unix.RawSockaddr
 
-// Read implements io.Reader. An error is of the connection, or the context's.
+// Read implements io.Reader. An error is of the connection, or the context's. The first
+// call does not look before it waits: what comes on a new connection is news for certain.
 func (c *socket) Read(b []byte) (int, error) {
 	for {
+		if !c.heard {
+			if err := c.wait(c.readable); err != nil {
+				return 0, err
+			}
+			c.heard = true
+		}
 		n, err := unix.Read(c.fd, b)
 		switch {
 		case n > 0:
@@ -197,9 +224,7 @@ func (c *socket) Read(b []byte) (int, error) {
 		case err == nil:
 			return 0, io.EOF
 		case err == unix.EAGAIN:
-			if err := c.wait(); err != nil {
-				return 0, err
-			}
+			c.heard = false
 		case err != unix.EINTR:
 			return 0, os.NewSyscallError("read", err)
 		}
@@ -214,7 +239,7 @@ func (c *socket) Write(b []byte) (done int, err error) {
 		switch err {
 		case nil, unix.EINTR:
 		case unix.EAGAIN:
-			if err := c.wait(); err != nil {
+			if err := c.wait(c.writable); err != nil {
 				return done, err
 			}
 		default:
@@ -224,11 +249,10 @@ func (c *socket) Write(b []byte) (done int, err error) {
 	return done, nil
 }
 
-// wait waits until Read or Write may get on. It may be wrong, since the socket has been
-// another connection's.
-func (c *socket) wait() error {
+// wait waits for news of the socket.
+func (c *socket) wait(news chan struct{}) error {
 	select {
-	case <-c.ready:
+	case <-news:
 		return nil
 	case <-c.ctx.Done():
 		return c.ctx.Err()
