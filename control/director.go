@@ -25,6 +25,7 @@ import (
 	"github.com/dirigo-lb/dirigo/dataplane/afpacket"
 	"github.com/dirigo-lb/dirigo/dataplane/tun"
 	"github.com/dirigo-lb/dirigo/health"
+	"github.com/dirigo-lb/dirigo/health/probe"
 )
 
 // Options of a director that are no part of its desired state.
@@ -50,6 +51,7 @@ type Director struct {
 	guarded []string
 	local   *host.Local // nil: no port leads to the host
 	via     *via.Via
+	sockets *probe.Sockets // of health checks; nil: none are used again
 	socket  net.Listener
 	lock    net.Listener // says that a director of this name runs here
 	faults  faults
@@ -124,6 +126,9 @@ func New(cfg *conf.Config, opt Options) (d *Director, err error) {
 		return d, fmt.Errorf("read the host's routes: %w", err)
 	}
 	d.configureAll(cfg)
+	if d.sockets, err = probe.NewSockets(); err != nil {
+		return d, err
+	}
 	d.newWatch(health.Config{Prober: d.newProber})
 	d.judgeAll()
 	services := d.state.Snapshot().Services
@@ -402,7 +407,7 @@ func (d *Director) Close() (err error) {
 		}
 	}
 	d.queues = nil
-	err = errors.Join(err, d.outside.close())
+	err = errors.Join(err, d.outside.close(), d.sockets.Close())
 	if d.local != nil {
 		err = errors.Join(err, d.local.Remove())
 		d.local = nil

@@ -12,7 +12,7 @@ func (d *Director) newProber(p conf.Probe, t health.Target) (health.Prober, erro
 	if p.Via == conf.ViaService {
 		return probe.New(p, t, d.via.To(t))
 	}
-	return probe.New(p, t, probe.Plain{})
+	return probe.New(p, t, probe.Plain{Sockets: d.sockets})
 }
 
 // askAnew makes what those services need that are asked by their VIP.

@@ -7,7 +7,7 @@ import (
 )
 
 // batch is how many probes begin between two passes along the lane.
-const batch = 16
+const batch = 32
 
 // launch begins the probes that wait, a batch at a time, until ctx ends. The next batch
 // has to wait until a pass along the lane is over, and with it all that the system and

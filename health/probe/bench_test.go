@@ -15,18 +15,25 @@ import (
 
 // Processor time of this process for one probe of an nginx, which is another: with 10,000
 // targets at one second, cpu-µs/op is the percentage of a core, times 100.
-func BenchmarkHTTP(b *testing.B)  { benchmark(b, conf.Probe{Type: conf.ProbeHTTP, Body: "hello"}) }
-func BenchmarkHTTP2(b *testing.B) { benchmark(b, conf.Probe{Type: conf.ProbeHTTP, HTTP: "2"}) }
-func BenchmarkTCP(b *testing.B)   { benchmark(b, conf.Probe{Type: conf.ProbeTCP}) }
+func BenchmarkHTTP(b *testing.B) {
+	benchmark(b, conf.Probe{Type: conf.ProbeHTTP, Body: "hello"}, Plain{Sockets: newSockets(b)})
+}
+func BenchmarkHTTPNewSockets(b *testing.B) {
+	benchmark(b, conf.Probe{Type: conf.ProbeHTTP, Body: "hello"}, Plain{})
+}
+func BenchmarkHTTP2(b *testing.B) {
+	benchmark(b, conf.Probe{Type: conf.ProbeHTTP, HTTP: "2"}, Plain{})
+}
+func BenchmarkTCP(b *testing.B) { benchmark(b, conf.Probe{Type: conf.ProbeTCP}, Plain{}) }
 
-func benchmark(b *testing.B, p conf.Probe) {
+func benchmark(b *testing.B, p conf.Probe, by Dialer) {
 	at := startBenchServer(b, p.HTTP == "2")
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	const together = 50
 	var probers []health.Prober
 	for range together {
-		x, err := New(p, health.Target{Addr: at.Addr(), Port: at.Port()}, Plain{})
+		x, err := New(p, health.Target{Addr: at.Addr(), Port: at.Port()}, by)
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -3,6 +3,7 @@ package probe
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -28,6 +29,7 @@ type Dialer interface {
 type Plain struct {
 	Local   netip.AddrPort                                         // source; zero: the kernel's choice. Of ICMP the address only
 	Control func(network, address string, c syscall.RawConn) error // called before connect, as net.Dialer's; nil: nothing
+	Sockets *Sockets                                               // for what can do with one of them; nil: a new socket for each
 }
 
 // Dial implements Dialer.
@@ -61,26 +63,33 @@ const (
 	maxRead   = 1<<20 + 1<<16 // what one connection may send: an answer and its framing
 )
 
-// conn is one attempt's connection. It ends with the attempt's context, takes no more
-// than maxRead bytes, and remembers the first trouble it had, since some libraries hide
-// it.
-type conn struct {
-	net.Conn
+// bounded takes no more than maxRead bytes of one attempt's connection, and remembers the
+// first trouble it had, since some libraries hide it.
+type bounded struct {
+	rw    io.ReadWriter
 	left  int                   // bytes that may still come
 	first atomic.Pointer[error] // the first trouble
-	abort bool                  // close by reset: leave no TIME_WAIT here
-	stop  func() bool           // of the context's hook
 }
+
+// conn is one attempt's connection, which ends with the attempt's context.
+type conn struct {
+	net.Conn
+	bounded
+	abort bool        // close by reset: leave no TIME_WAIT here
+	stop  func() bool // of the context's hook
+}
+
+// Both halves have these two; the bounded one's are meant.
+func (c *conn) Read(b []byte) (int, error)  { return c.bounded.Read(b) }
+func (c *conn) Write(b []byte) (int, error) { return c.bounded.Write(b) }
 
 // connect makes the attempt's connection; it is the caller's to Close.
 func (t target) connect(ctx context.Context, network string) (*conn, error) {
-	if !t.addr.IsValid() {
-		return nil, fail(health.WhyResolve, "the target has no address")
+	to, err := t.endpoint(network)
+	if err != nil {
+		return nil, err
 	}
-	if t.port == 0 && (network == "tcp" || network == "udp") {
-		return nil, fail(health.WhyLocal, "the target has no port")
-	}
-	c, err := t.dial.Dial(ctx, network, netip.AddrPortFrom(t.addr.Unmap(), t.port))
+	c, err := t.dial.Dial(ctx, network, to)
 	if err != nil {
 		return nil, err
 	}
@@ -93,7 +102,19 @@ func (t target) connect(ctx context.Context, network string) (*conn, error) {
 	// The deadline wakes a blocked read or write; a cancelled context too.
 	end, _ := ctx.Deadline()
 	c.SetDeadline(end)
-	return &conn{Conn: c, left: maxRead, stop: context.AfterFunc(ctx, func() { c.SetDeadline(past) })}, nil
+	return &conn{Conn: c, bounded: bounded{rw: c, left: maxRead}, stop: context.AfterFunc(ctx, func() { c.SetDeadline(past) })}, nil
+}
+
+// endpoint is where connections of the network go.
+func (t target) endpoint(network string) (netip.AddrPort, error) {
+	to := netip.AddrPortFrom(t.addr.Unmap(), t.port)
+	switch {
+	case !t.addr.IsValid():
+		return to, fail(health.WhyResolve, "the target has no address")
+	case t.port == 0 && (network == "tcp" || network == "udp"):
+		return to, fail(health.WhyLocal, "the target has no port")
+	}
+	return to, nil
 }
 
 // hearErrors has a socket without connections report every ICMP error of its target: by
@@ -118,33 +139,33 @@ func hearErrors(c net.Conn, v6 bool) error {
 
 var past = time.Unix(1, 0)
 
-func (c *conn) Read(b []byte) (int, error) {
-	if c.left <= 0 {
-		return 0, c.remember(errTooLong)
+func (b *bounded) Read(p []byte) (int, error) {
+	if b.left <= 0 {
+		return 0, b.remember(errTooLong)
 	}
-	n, err := c.Conn.Read(b[:min(len(b), c.left)])
-	c.left -= n
-	return n, c.remember(err)
+	n, err := b.rw.Read(p[:min(len(p), b.left)])
+	b.left -= n
+	return n, b.remember(err)
 }
 
-func (c *conn) Write(b []byte) (int, error) {
-	n, err := c.Conn.Write(b)
-	return n, c.remember(err)
+func (b *bounded) Write(p []byte) (int, error) {
+	n, err := b.rw.Write(p)
+	return n, b.remember(err)
 }
 
-func (c *conn) remember(err error) error {
+func (b *bounded) remember(err error) error {
 	if err != nil {
-		c.first.CompareAndSwap(nil, &err)
+		b.first.CompareAndSwap(nil, &err)
 	}
 	return err
 }
 
 // cause is the connection's own trouble in place of what a library's parser made of it.
-func (c *conn) cause(ctx context.Context, err error) error {
+func (b *bounded) cause(ctx context.Context, err error) error {
 	if _, known := errors.AsType[*failure](err); known || err == nil {
 		return err
 	}
-	first := c.first.Load()
+	first := b.first.Load()
 	if why, _ := reason(ctx, err); why == health.WhyProtocol && first != nil {
 		return *first
 	}

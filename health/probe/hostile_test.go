@@ -71,6 +71,7 @@ type trial struct {
 	at      netip.AddrPort
 	timeout time.Duration
 	want    health.Why
+	by      Plain
 }
 
 func try(t *testing.T, trials []trial) {
@@ -83,7 +84,7 @@ func try(t *testing.T, trials []trial) {
 				work <- struct{}{}
 				defer func() { <-work }()
 			}
-			if r := ask(t, x.probe, x.at, x.timeout); r.Why != x.want {
+			if r := askBy(t, x.probe, x.at, x.timeout, x.by); r.Why != x.want {
 				t.Errorf("%s: got %q: %s (after %v); want %q", x.name, r.Why, r.Text, r.Took.Round(time.Millisecond), x.want)
 			}
 		})
@@ -95,12 +96,13 @@ func try(t *testing.T, trials []trial) {
 // own reason, and leaves nothing behind.
 func TestEveryTCPProtocolWithEveryBadServer(t *testing.T) {
 	noLeaks(t)
+	by := Plain{Sockets: newSockets(t)}
 	var all []trial
 	for _, p := range tcpProtocols {
 		for _, s := range badServers(p) {
-			all = append(all, trial{p.name + "/" + s.name, p.probe, serve(t, s.handle), s.timeout, s.want})
+			all = append(all, trial{p.name + "/" + s.name, p.probe, serve(t, s.handle), s.timeout, s.want, by})
 		}
-		all = append(all, trial{p.name + "/nobody listens", p.probe, freePort(t), enough, health.WhyRefused})
+		all = append(all, trial{p.name + "/nobody listens", p.probe, freePort(t), enough, health.WhyRefused, by})
 	}
 	try(t, all)
 }
@@ -201,7 +203,7 @@ func TestEveryTLSProtocolWithEveryBadServer(t *testing.T) {
 			if s.timeout == short {
 				s.timeout = 2 * time.Second // a hundred handshakes at once
 			}
-			all = append(all, trial{p.name + "/" + s.name, p.probe, at, s.timeout, s.want})
+			all = append(all, trial{p.name + "/" + s.name, p.probe, at, s.timeout, s.want, Plain{}})
 		}
 		for _, s := range []badServer{
 			{"no handshake", held, short, health.WhyTimeout},
@@ -214,7 +216,7 @@ func TestEveryTLSProtocolWithEveryBadServer(t *testing.T) {
 				io.WriteString(c, "\x15\x03\x03\x00\x02\x02\x28") // alert: handshake_failure
 			}, enough, health.WhyTLS},
 		} {
-			all = append(all, trial{p.name + "/" + s.name, p.probe, serve(t, s.handle), s.timeout, s.want})
+			all = append(all, trial{p.name + "/" + s.name, p.probe, serve(t, s.handle), s.timeout, s.want, Plain{}})
 		}
 	}
 	try(t, all)
@@ -238,7 +240,7 @@ func TestEveryUDPProtocolWithEveryBadServer(t *testing.T) {
 		}},
 	} {
 		add := func(name string, at netip.AddrPort, timeout time.Duration, want health.Why) {
-			all = append(all, trial{string(p.probe.Type) + "/" + name, p.probe, at, timeout, want})
+			all = append(all, trial{string(p.probe.Type) + "/" + name, p.probe, at, timeout, want, Plain{}})
 		}
 		answers := func(replies ...[]byte) netip.AddrPort {
 			return serveUDP(t, func(_ []byte, reply func([]byte)) {

@@ -4,9 +4,11 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 
 	"github.com/dirigo-lb/dirigo/conf"
 	"github.com/dirigo-lb/dirigo/health"
@@ -73,6 +75,9 @@ func newHTTP(p *conf.Probe, to target) (asker, error) {
 }
 
 func (a *httpProbe) ask(ctx context.Context, r *health.Result) error {
+	if s := a.to.sockets(); s != nil && a.tls.mode == conf.TLSOff && !a.http2 {
+		return a.askPlain(ctx, s)
+	}
 	c, err := a.to.connect(ctx, "tcp")
 	if err != nil {
 		return err
@@ -80,6 +85,21 @@ func (a *httpProbe) ask(ctx context.Context, r *health.Result) error {
 	defer c.Close()
 	c.abort = true // the answer is read, or not wanted any more
 	return c.cause(ctx, a.over(ctx, c, r))
+}
+
+// askPlain asks over a socket that has asked before.
+func (a *httpProbe) askPlain(ctx context.Context, s *Sockets) error {
+	to, err := a.to.endpoint("tcp")
+	if err != nil {
+		return err
+	}
+	c, err := s.connect(ctx, to)
+	if err != nil {
+		return err
+	}
+	defer c.end()
+	b := bounded{rw: c, left: maxRead}
+	return b.cause(ctx, a.ask1(&b))
 }
 
 // over asks by the version that was configured or negotiated.
@@ -109,11 +129,19 @@ const anyHost = "target:1"
 // maxInterim bounds the 1xx responses before the answer (RFC 9110 section 15.2).
 const maxInterim = 5
 
-func (a *httpProbe) ask1(c net.Conn) error {
+// readers are what answers are read with: thousands a second would leave much to collect.
+var readers = sync.Pool{New: func() any { return bufio.NewReader(nil) }}
+
+func (a *httpProbe) ask1(c io.ReadWriter) error {
 	if _, err := c.Write(a.request); err != nil {
 		return err
 	}
-	r := bufio.NewReader(c)
+	r := readers.Get().(*bufio.Reader)
+	r.Reset(c)
+	defer func() {
+		r.Reset(nil)
+		readers.Put(r)
+	}()
 	for range maxInterim {
 		answer, err := http.ReadResponse(r, a.as)
 		if err != nil {

@@ -136,6 +136,15 @@ type target struct {
 	port uint16
 }
 
+// sockets are those that the target can be asked with; nil: none. A link-local address
+// would bind a socket to its link for good, and Local or Control are for new ones.
+func (t target) sockets() *Sockets {
+	if d, ok := t.dial.(Plain); ok && !d.Local.IsValid() && d.Control == nil && t.addr.Zone() == "" {
+		return d.Sockets
+	}
+	return nil
+}
+
 func (t target) String() string { return netip.AddrPortFrom(t.addr, t.port).String() }
 
 // expression compiles an expected answer; nil if nothing is expected.

@@ -33,6 +33,20 @@ func askBy(t testing.TB, p conf.Probe, at netip.AddrPort, timeout time.Duration,
 	return once(t, x, timeout)
 }
 
+func newSockets(t testing.TB) *Sockets {
+	t.Helper()
+	s, err := NewSockets()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
 // once asks, and fails the test if the probe does not end soon after its time.
 func once(t testing.TB, x health.Prober, timeout time.Duration) health.Result {
 	t.Helper()

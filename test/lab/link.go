@@ -18,9 +18,15 @@ func Veth(a, b Link, queues int) {
 	b.NS.IP("link set " + b.Dev + " up")
 }
 
-// Bridge makes a bridge, which carries frames at once and floods multicast.
+// Bridge makes a bridge, which carries frames at once and floods multicast. Firewalls do
+// not see them pass, even if the host's kernel has br_netfilter: a switch has none.
 func (n *NS) Bridge(dev string) {
 	n.t.Helper()
+	for _, s := range []string{"arp", "ip", "ip6"} {
+		if key := "bridge/bridge-nf-call-" + s + "tables"; n.hasSysctl(key) {
+			n.Sysctl(key, "0")
+		}
+	}
 	n.IP("link add name "+dev+" type bridge forward_delay 0 mcast_snooping 0", "link set "+dev+" up")
 }
 

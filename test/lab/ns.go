@@ -122,6 +122,15 @@ func (n *NS) ListenUDP(addr netip.AddrPort) *net.UDPConn {
 	return c
 }
 
+// hasSysctl reports whether the namespace has a setting under /proc/sys/net.
+func (n *NS) hasSysctl(key string) (has bool) {
+	n.Do(func() {
+		_, err := os.Stat("/proc/sys/net/" + key)
+		has = err == nil
+	})
+	return has
+}
+
 // Sysctl writes a value under /proc/sys/net of the namespace.
 func (n *NS) Sysctl(key, value string) {
 	n.t.Helper()
