@@ -275,9 +275,9 @@ func (d *Director) hostPort(cfg *conf.Config) string {
 // it read its file again.
 func (d *Director) Run(ctx context.Context, reload <-chan os.Signal) error {
 	g, ctx := errgroup.WithContext(ctx)
-	if procs := len(d.workers) + 1; runtime.GOMAXPROCS(0) < procs {
-		runtime.GOMAXPROCS(procs) // a worker that waits for frames must not hold up the writer
-	}
+	// A worker keeps its P while it waits for frames: all others are to have as many as
+	// there are processors.
+	runtime.GOMAXPROCS(len(d.workers) + runtime.NumCPU())
 	for i, w := range d.workers {
 		g.Go(func() error { return d.work(ctx, i, w) })
 	}

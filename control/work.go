@@ -22,6 +22,9 @@ var naps = map[conf.Latency]time.Duration{
 	conf.Throughput: 200 * time.Microsecond,
 }
 
+// workerNice is a worker's place among those that want a processor: see setpriority(2).
+const workerNice = -10
+
 // paceOf is how a port's frames are waited for.
 func paceOf(p *conf.Port) dataplane.Pace {
 	return dataplane.Pace{Spin: p.BusyPoll, Always: p.Latency == conf.Low, Nap: naps[p.Latency]}
@@ -53,6 +56,12 @@ func (d *Director) work(ctx context.Context, i int, w *dataplane.Worker) error {
 	// (timer_slack_ns of proc(5)).
 	if err := unix.Prctl(unix.PR_SET_TIMERSLACK, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("worker %d: timer slack: %w", i, err)
+	}
+	// Of two that want a processor the one that forwards gets it first, as packets in the
+	// kernel go before all processes: health checks of thousands of servers held it up for
+	// longer than a ring lasts.
+	if err := unix.Setpriority(unix.PRIO_PROCESS, 0, workerNice); err != nil {
+		d.log.Warn("workers have no priority", "err", err)
 	}
 	if d.cpus != nil {
 		var one unix.CPUSet

@@ -31,7 +31,7 @@ address = "SERVER1"
 // roomy is a cluster's configuration with rings for what comes in while a worker has no
 // processor: the tests' programs share two with it.
 func (c *cluster) roomy(rest string) string {
-	const slots = "\nring_slots = 4096\n"
+	const slots = "\nring_slots = 16384\nlatency = \"throughput\"\n"
 	config := c.config(1, rest)
 	return strings.NewReplacer("name = \"out\"\n", "name = \"out\""+slots, "name = \"in\"\n", "name = \"in\""+slots).Replace(config)
 }
