@@ -110,7 +110,7 @@ func genCheck(t *rapid.T, s *Service) HealthCheck {
 	}
 	p.Port = rapid.SampledFrom([]uint16{0, 8080}).Draw(t, "port")
 	if s.Key.Fwmark == 0 && s.Key.Proto == p.proto() && rapid.Bool().Draw(t, "via") {
-		p.Via, p.Addr = ViaService, netip.Addr{}
+		p.Via, p.Addr, p.Connection = ViaService, netip.Addr{}, ""
 		if s.Key.Port != 0 {
 			p.Port = 0
 		} else {
@@ -126,7 +126,7 @@ func genCheck(t *rapid.T, s *Service) HealthCheck {
 var probeTexts = map[string][]string{
 	"send": {"", "QUIT\r\n", "\x00\xff'\\\"ü"}, "expect": {"", `^\+OK .*\x00`}, "service": {"", "grpc.health"},
 	"method": {"GET", "OPTIONS"}, "host": {"", "www.example.org:8080"}, "helo": {"", "lb"}, "status": {"", "200", "200-299,301"},
-	"body": {"", "(?i)\"ok\"\n'"}, "digest": {"", "0123456789abcdef0123456789abcdef"}, "version": {"", "1.0", "2"},
+	"body": {"", "(?i)\"ok\"\n'"}, "digest": {"", "0123456789abcdef0123456789abcdef"}, "version": {"", "1.0", "2"}, "connection": {"", "kept"},
 	"record": {"", "AAAA", "TYPE65280"}, "base": {"", "dc=example,dc=org"}, "uri": {"", "sip:a@example.org"},
 	"transport": {"", "tcp"}, "answer": {"", "^192\\."}, "user": {"", "probe \\ \"x\""}, "password": {"", "s3 cret\"'"},
 	"password_file": {"", "/etc/dirigo/a b"}, "secret": {"x"}, "secret_file": {""}, "database": {"", "shop"},
@@ -166,6 +166,9 @@ func genProbe(t *rapid.T) Probe {
 	}
 	if p.Type == ProbeUDP && p.Send == "" {
 		p.Expect = ""
+	}
+	if p.HTTP != "" {
+		p.Connection = ""
 	}
 	p.Dynamic = p.Type == ProbeScript && rapid.Bool().Draw(t, "dynamic")
 	if p.Type == ProbePing || !slices.Contains(portless, p.Type) {

@@ -24,6 +24,7 @@ type Probe struct {
 	Body         string // http, https, fastcgi: regular expression over the body, first 1 MiB
 	Digest       string // http, https: hex digest of the body; MD5 (32 digits, as genhash makes) or SHA-256 (64)
 	HTTP         string // http, https: "1.0", "1.1" or "2"; "": 1.1, with https what ALPN gives
+	Connection   string // http: "kept": by the connection of the last answer, but for some questions; "": each by a new one
 	TLS          TLS
 	Name         string // dns: the name asked for; "": the root. ldap: base DN. sip: address of record
 	Record       string // dns: type, as "A"; "": SOA, as keepalived

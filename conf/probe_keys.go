@@ -60,6 +60,7 @@ var probeKeys = []probeKey{
 	{"body", pageTypes, func(p *Probe) *string { return &p.Body }, expressionForm, ""},
 	{"digest", webTypes, func(p *Probe) *string { return &p.Digest }, digestForm, ""},
 	{"version", webTypes, func(p *Probe) *string { return &p.HTTP }, wordForm("1.0", "1.1", "2"), ""},
+	{"connection", []ProbeType{ProbeHTTP}, func(p *Probe) *string { return &p.Connection }, wordForm("kept"), ""},
 	{"query", []ProbeType{ProbeDNS}, func(p *Probe) *string { return &p.Name }, domainForm, ""},
 	{"record", []ProbeType{ProbeDNS}, func(p *Probe) *string { return &p.Record }, recordForm, ""},
 	{"base", []ProbeType{ProbeLDAP}, func(p *Probe) *string { return &p.Name }, lineForm, ""},

@@ -155,6 +155,9 @@ func (p *problems) checkNeeds(path string, probe *Probe) {
 		if probe.Method == "HEAD" && (probe.Body != "" || probe.Digest != "") {
 			p.add(join(path, "method"), "is HEAD, whose answers have no body, and body or digest is expected; write GET, or remove those")
 		}
+		if probe.Connection == "kept" && (probe.Via != ViaServer || probe.HTTP != "" && probe.HTTP != "1.1") {
+			p.add(join(path, "connection"), "is \"kept\", which is for HTTP 1.1 straight to the server; remove it, or version and via")
+		}
 	case ProbeFile:
 		need("path", `"/run/dirigo/web-1"`, probe.Path == "")
 	case ProbeScript, ProbeExternal:

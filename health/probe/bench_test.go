@@ -24,6 +24,9 @@ func BenchmarkHTTPNewSockets(b *testing.B) {
 func BenchmarkHTTP2(b *testing.B) {
 	benchmark(b, conf.Probe{Type: conf.ProbeHTTP, HTTP: "2"}, Plain{})
 }
+func BenchmarkHTTPKept(b *testing.B) {
+	benchmark(b, conf.Probe{Type: conf.ProbeHTTP, Body: "hello", Connection: "kept"}, Plain{Sockets: newSockets(b)})
+}
 func BenchmarkTCP(b *testing.B) { benchmark(b, conf.Probe{Type: conf.ProbeTCP}, Plain{}) }
 
 func benchmark(b *testing.B, p conf.Probe, by Dialer) {

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/dirigo-lb/dirigo/conf"
 	"github.com/dirigo-lb/dirigo/health"
@@ -23,11 +24,13 @@ type httpProbe struct {
 	request []byte        // HTTP/1: as it goes over the wire
 	as      *http.Request // what the request was, for the parser; for HTTP/2 the request
 	http2   bool          // by prior knowledge, or the only one offered
+	keeps   bool          // connections that are good for another question
+	asked   atomic.Uint32 // questions so far
 	page
 }
 
 func newHTTP(p *conf.Probe, to target) (asker, error) {
-	a := &httpProbe{to: to, http2: p.HTTP == "2"}
+	a := &httpProbe{to: to, http2: p.HTTP == "2", keeps: p.Connection == "kept"}
 	mode, scheme, alpn := conf.TLSOff, "http", []string{"h2", "http/1.1"}
 	if p.Type == conf.ProbeHTTPS {
 		mode, scheme = conf.TLSOn, "https"
@@ -64,8 +67,12 @@ func newHTTP(p *conf.Probe, to target) (asker, error) {
 	if strings.ContainsAny(method+path, " \r\n\x00") || strings.ContainsAny(host, "\r\n\x00") {
 		return nil, fmt.Errorf("method, path or host: holds a space or the end of a line")
 	}
-	a.request = fmt.Appendf(nil, "%s %s HTTP/%s\r\nHost: %s\r\nUser-Agent: dirigo\r\nAccept: */*\r\nConnection: close\r\n\r\n",
-		method, path, version, host)
+	end := "Connection: close\r\n"
+	if a.keeps {
+		end = ""
+	}
+	a.request = fmt.Appendf(nil, "%s %s HTTP/%s\r\nHost: %s\r\nUser-Agent: dirigo\r\nAccept: */*\r\n%s\r\n",
+		method, path, version, host, end)
 	if a.as, err = http.NewRequest(method, scheme+"://"+anyHost, nil); err != nil {
 		return nil, err
 	}
@@ -87,19 +94,39 @@ func (a *httpProbe) ask(ctx context.Context, r *health.Result) error {
 	return c.cause(ctx, a.over(ctx, c, r))
 }
 
-// askPlain asks over a socket that has asked before.
+// askPlain asks over a connection that is kept, or a socket that has asked before.
 func (a *httpProbe) askPlain(ctx context.Context, s *Sockets) error {
 	to, err := a.to.endpoint("tcp")
 	if err != nil {
 		return err
 	}
+	if a.keeps && a.asked.Add(1)%freshEach != 0 {
+		if c := s.again(ctx, a); c != nil {
+			// A server may end a connection whenever it likes, and then has not been asked
+			// (RFC 9110 section 9.2.2, RFC 9112 section 9.3.1).
+			if heard, err := a.askOver(ctx, c); heard || ctx.Err() != nil {
+				return err
+			}
+		}
+	}
 	c, err := s.connect(ctx, to)
 	if err != nil {
 		return err
 	}
-	defer c.end()
+	_, err = a.askOver(ctx, c)
+	return err
+}
+
+// askOver asks over c, which it keeps or ends. heard says that something came back.
+func (a *httpProbe) askOver(ctx context.Context, c *socket) (heard bool, err error) {
 	b := bounded{rw: c, left: maxRead}
-	return b.cause(ctx, a.ask1(&b))
+	again, err := a.ask1(&b)
+	if a.keeps && again {
+		c.keep(a)
+	} else {
+		c.end()
+	}
+	return b.left < maxRead, b.cause(ctx, err)
 }
 
 // over asks by the version that was configured or negotiated.
@@ -108,7 +135,8 @@ func (a *httpProbe) over(ctx context.Context, c *conn, r *health.Result) error {
 		if a.http2 {
 			return a.ask2(ctx, c, "http")
 		}
-		return a.ask1(c)
+		_, err := a.ask1(c)
+		return err
 	}
 	t, err := a.tls.handshake(ctx, c, r)
 	if err != nil {
@@ -120,7 +148,8 @@ func (a *httpProbe) over(ctx context.Context, c *conn, r *health.Result) error {
 	case a.http2:
 		return fail(health.WhyProtocol, "the server does not offer HTTP/2")
 	}
-	return a.ask1(t)
+	_, err = a.ask1(t)
+	return err
 }
 
 // anyHost stands in URLs, which net/http wants; the Dialer and the Host header decide.
@@ -132,9 +161,10 @@ const maxInterim = 5
 // readers are what answers are read with: thousands a second would leave much to collect.
 var readers = sync.Pool{New: func() any { return bufio.NewReader(nil) }}
 
-func (a *httpProbe) ask1(c io.ReadWriter) error {
+// ask1 asks by HTTP/1. again says that the answer was good and the connection is as before it.
+func (a *httpProbe) ask1(c io.ReadWriter) (again bool, err error) {
 	if _, err := c.Write(a.request); err != nil {
-		return err
+		return false, err
 	}
 	r := readers.Get().(*bufio.Reader)
 	r.Reset(c)
@@ -145,13 +175,17 @@ func (a *httpProbe) ask1(c io.ReadWriter) error {
 	for range maxInterim {
 		answer, err := http.ReadResponse(r, a.as)
 		if err != nil {
-			return err
+			return false, err
 		}
 		if answer.StatusCode >= 200 || answer.StatusCode == http.StatusSwitchingProtocols {
-			return a.judge(answer)
+			if err := a.judge(answer); err != nil {
+				return false, err
+			}
+			n, err := answer.Body.Read(make([]byte, 1))
+			return n == 0 && err == io.EOF && !answer.Close && answer.StatusCode >= 200 && r.Buffered() == 0, nil
 		}
 	}
-	return fail(health.WhyProtocol, "more than %d interim responses", maxInterim)
+	return false, fail(health.WhyProtocol, "more than %d interim responses", maxInterim)
 }
 
 // ask2 speaks HTTP/2 over a connection that is already made, by net/http.

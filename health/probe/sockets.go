@@ -9,6 +9,7 @@ import (
 	"os"
 	"sync"
 	"syscall"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -32,6 +33,9 @@ type Sockets struct {
 	open bool
 	all  map[int32]*socket // by descriptor
 	idle map[int][]*socket // by family, to be used again
+
+	kept     map[*httpProbe]*socket // connected, for the next question
+	sweeping *time.Timer            // while some are
 }
 
 // maxIdle is how many sockets of a family wait for the next question. More are in use at a
@@ -48,6 +52,7 @@ type socket struct {
 
 	ctx   context.Context // of the attempt
 	heard bool            // something has come, or could have
+	since time.Time       // of one that is kept
 }
 
 // NewSockets has no sockets yet. They are the caller's to Close when no probe runs any more.
@@ -57,7 +62,8 @@ func NewSockets() (*Sockets, error) {
 		return nil, fmt.Errorf("sockets of health checks: %w", os.NewSyscallError("epoll_create1", err))
 	}
 	unix.SetNonblock(fd, true) // for NewFile: the runtime is to wait for it
-	s := &Sockets{poll: os.NewFile(uintptr(fd), "epoll"), open: true, all: map[int32]*socket{}, idle: map[int][]*socket{}}
+	s := &Sockets{poll: os.NewFile(uintptr(fd), "epoll"), open: true,
+		all: map[int32]*socket{}, idle: map[int][]*socket{}, kept: map[*httpProbe]*socket{}}
 	if s.raw, err = s.poll.SyscallConn(); err != nil {
 		s.poll.Close()
 		return nil, fmt.Errorf("sockets of health checks: %w", err)
@@ -79,7 +85,10 @@ func (s *Sockets) Close() error {
 			s.drop(c)
 		}
 	}
-	s.idle, s.open = nil, false
+	for _, c := range s.kept {
+		s.drop(c)
+	}
+	s.idle, s.kept, s.open = nil, nil, false
 	s.mu.Unlock()
 	if !was {
 		return nil

@@ -61,8 +61,8 @@ func (s *server) startDecap(c *cluster) {
 
 // nginxConf: the name on /, what the server saw of the client on /who, and files. NAME,
 // DIR and FILES are put in.
-const nginxConf = `user root; worker_processes 1; daemon off; pid DIR/pid; error_log stderr error;
-events { worker_connections 4096; }
+const nginxConf = `user root; worker_processes 1; worker_rlimit_nofile 17000; daemon off; pid DIR/pid; error_log stderr error;
+events { worker_connections 16384; }
 http {
   access_log off; sendfile on; client_max_body_size 0; keepalive_requests 100000;
   client_body_temp_path DIR/tmp;
