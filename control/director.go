@@ -271,13 +271,17 @@ func (d *Director) hostPort(cfg *conf.Config) string {
 	return cfg.Director.HostPort
 }
 
+// ownProcs is what the runtime gave the process, by its processors, its control group's limit or
+// the environment.
+var ownProcs = sync.OnceValue(func() int { return runtime.GOMAXPROCS(0) })
+
 // Run serves until ctx ends, then takes everything down. Whatever comes by reload makes
 // it read its file again.
 func (d *Director) Run(ctx context.Context, reload <-chan os.Signal) error {
 	g, ctx := errgroup.WithContext(ctx)
-	// A worker keeps its P while it waits for frames: all others are to have as many as
-	// there are processors.
-	runtime.GOMAXPROCS(len(d.workers) + runtime.NumCPU())
+	// A worker keeps its P while it waits for frames: all others are to have as many as if
+	// there were no workers.
+	runtime.GOMAXPROCS(len(d.workers) + ownProcs())
 	for i, w := range d.workers {
 		g.Go(func() error { return d.work(ctx, i, w) })
 	}

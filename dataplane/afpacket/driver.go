@@ -62,8 +62,8 @@ const (
 type Config struct {
 	Interface string // name of an Ethernet interface in the caller's network namespace
 	Mode      Mode
-	// RingSlots is how many frames a queue's ring holds at least; 0: DefaultRingSlots. When the kernel has no memory for so many, Open takes half,
-	// and half again.
+	// RingSlots is how many frames a queue's ring holds at least; 0: DefaultRingSlots. When
+	// the kernel has no memory for so many, Open takes half, and half again.
 	RingSlots int
 	// SlotSize is the size of one slot in bytes, rounded up to a cache line; 0:
 	// DefaultSlotSize.
