@@ -394,7 +394,7 @@ func TestReplacementLetsNothingThrough(t *testing.T) {
 		}
 	}
 	if got := l.reaction(l.client, frame); len(got) != 0 {
-		t.Errorf("%d of %d frames got through", len(got), sent)
+		t.Errorf("%d of %d frames got through: %v", len(got), sent, got)
 	}
 	if got := stats(t, l.ns, g)[countVIP]; got == 0 || got > uint64(sent)+1 {
 		t.Errorf("counted %d of %d frames over all replacements", got, sent)
