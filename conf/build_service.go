@@ -8,10 +8,11 @@ import (
 
 func (p *problems) service(raw *rawService, file *rawConfig) Service {
 	s := Service{
-		Name:      p.text(raw.Name, ""),
-		Key:       p.serviceKey(raw),
-		Scheduler: p.text(raw.Scheduler, DefaultScheduler),
-		OnePacket: p.flag(raw.OnePacket, false),
+		Name:       p.text(raw.Name, ""),
+		Key:        p.serviceKey(raw),
+		Scheduler:  p.text(raw.Scheduler, DefaultScheduler),
+		OnePacket:  p.flag(raw.OnePacket, false),
+		Redispatch: p.whole(raw.Redispatch, 0),
 	}
 	s.SchedFlags = p.schedulerFlags(raw, s.Scheduler)
 	if raw.Persistence != nil {

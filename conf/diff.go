@@ -146,5 +146,5 @@ func diffService(was, is Service) (changes []Change) {
 // health.
 func sameDefinition(a, b *Service) bool {
 	return a.Name == b.Name && a.Scheduler == b.Scheduler && a.SchedFlags == b.SchedFlags &&
-		a.OnePacket == b.OnePacket && a.Persistence == b.Persistence
+		a.OnePacket == b.OnePacket && a.Redispatch == b.Redispatch && a.Persistence == b.Persistence
 }

@@ -198,6 +198,9 @@ func (c EditService) apply(e *Editor) (Step, error) {
 	if c.Was == nil && s.Name == "" {
 		s.Name = old.Name
 	}
+	if c.Was == nil && s.Redispatch == 0 { // commands have no word for it
+		s.Redispatch = old.Redispatch
+	}
 	s.canonical()
 	if err := invalid(func(p *problems) { p.checkService("", &s, e.owners) }); err != nil {
 		return Step{}, err

@@ -245,6 +245,7 @@ type Service struct {
 	Scheduler   string // ipvsadm's name: "wlc"
 	SchedFlags  uint8
 	OnePacket   bool // ipvsadm -o
+	Redispatch  int  // how often a server's refusal of a connection is kept from the client, who asks again; 0: never
 	Persistence Persistence
 	Health      *Health // nil: its servers are not checked
 	Servers     []Server

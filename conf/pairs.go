@@ -267,6 +267,7 @@ func (s *Service) pairs() (ps pairs) {
 	}
 	ps.add("flags", "["+strings.Join(flags, ", ")+"]", len(flags) == 0)
 	ps.flag("one_packet", s.OnePacket, false)
+	ps.whole("redispatch", s.Redispatch, 0)
 	t := s.Persistence
 	ps.add("persistence", t.pairs().inline(), t == Persistence{})
 	return ps

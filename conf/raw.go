@@ -103,6 +103,7 @@ type rawService struct {
 	Scheduler   value           `toml:"scheduler"`
 	Flags       value           `toml:"flags"`
 	OnePacket   value           `toml:"one_packet"`
+	Redispatch  value           `toml:"redispatch"`
 	Forward     value           `toml:"forward"`
 	Persistence *rawPersistence `toml:"persistence"`
 	Server      []rawServer     `toml:"server"`

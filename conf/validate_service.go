@@ -50,6 +50,7 @@ func keyPath(path string, s *Service) string {
 func (p *problems) checkService(path string, s *Service, owners map[netip.Addr]string) {
 	p.checkName(path, s.Name)
 	p.checkKey(path, s, owners)
+	p.between(join(path, "redispatch"), s.Redispatch, 0, maxRedispatch)
 	p.checkScheduler(path, s)
 	p.checkRoom(path, s)
 	if s.SchedFlags&^(SchedFlag1|SchedFlag2|SchedFlag3) != 0 {
@@ -97,6 +98,9 @@ func (p *problems) checkName(path, name string) {
 	}
 }
 
+// maxRedispatch is when Linux, too, has given up: tcp_syn_retries.
+const maxRedispatch = 6
+
 func (p *problems) checkKey(path string, s *Service, owners map[netip.Addr]string) {
 	key, listen := s.Key, join(path, "listen")
 	if key.Fwmark != 0 {
@@ -120,6 +124,9 @@ func (p *problems) checkKey(path string, s *Service, owners map[netip.Addr]strin
 	if key.Port == 0 && s.Persistence.Timeout == 0 {
 		// ipvsadm: "Zero port specified for non-persistent service"
 		p.add(listen, "takes all ports, which only a persistent service can; write a port, or persistence = {}")
+	}
+	if s.Redispatch != 0 && serviceProtocols.word(key.Proto) != "tcp" {
+		p.add(join(path, "redispatch"), "is only for TCP, whose servers refuse connections; remove it")
 	}
 	if s.OnePacket && serviceProtocols.word(key.Proto) != "udp" {
 		// ipvsadm: "One-Packet Scheduling is only for UDP virtual services"

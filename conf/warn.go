@@ -68,6 +68,8 @@ func (p *problems) warnService(path string, s *Service, cfg *Config) {
 			p.add(join(path, "forward"), "local needs director.host_port, the way to the host's own stack: one is made only where a port has its guard on")
 		case d.Forward == DR && len(cfg.Ports) > 0 && !cfg.ethernet():
 			p.add(join(path, "forward"), "dr needs a port with Ethernet; all ports have driver = \"tun\"")
+		case d.Forward != NAT && s.Redispatch != 0:
+			p.add(join(path, "redispatch"), "answers of a %s server do not come by the director, which sees none of its refusals; use nat", forwards.word(d.Forward))
 		case d.Forward == NAT && s.OnePacket:
 			p.add(join(path, "forward"), "replies of a NAT server are not translated with one_packet; dr or tun servers answer by themselves")
 		case s.Key.Fwmark == 0 && s.Key.Port == 0 && d.Port != 0:

@@ -51,6 +51,7 @@ const (
 	FlagNoCPort   Flags = 0x0800  // client port not known yet
 	FlagTemplate  Flags = 0x1000  // persistence template
 	FlagOnePacket Flags = 0x2000  // never in the table
+	FlagRefused   Flags = 1 << 28 // its server refused it, and the client does not know (ours)
 	FlagApp       Flags = 1 << 29 // an application helper reads along (ours)
 	FlagV6        Flags = 1 << 30 // client and virtual addresses are IPv6 (ours, not the kernel's)
 	FlagDestV6    Flags = 1 << 31 // the server's address is IPv6 (differs with tunnels only)

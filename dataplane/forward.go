@@ -114,6 +114,9 @@ func (w *Worker) answer(f *packet.Frame, a *action) (Verdict, Reason) {
 	if a.method != conf.NAT {
 		return Pass, ReplyUntouched
 	}
+	if a.withheld {
+		return Drop, RefusalWithheld
+	}
 	rt := w.route(&f.Flow.Dst)
 	if rt == nil || rt.kind != Unicast {
 		if rt != nil && rt.kind == ToHost {

@@ -144,7 +144,7 @@ func (w *Worker) errorToServer(f *packet.Frame, q *quote) (Verdict, Reason) {
 		inverse := packet.Flow{Src: fl.Dst, SrcPort: fl.DstPort, Dst: fl.Src, DstPort: fl.SrcPort, Proto: fl.Proto, V6: fl.V6}
 		var v Verdict
 		var why Reason
-		if a, v, why = w.schedule(f, &inverse, true); why != noReason {
+		if a, v, why = w.schedule(f, &inverse, true, attempt{}); why != noReason {
 			return v, why
 		}
 	}

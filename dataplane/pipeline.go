@@ -71,7 +71,7 @@ func (w *Worker) decide(f *packet.Frame) (Verdict, Reason) {
 		found, v, r = w.established(f, &a)
 	}
 	if !found && r == noReason {
-		if a, v, r = w.schedule(f, &f.Flow, false); r != noReason {
+		if a, v, r = w.schedule(f, &f.Flow, false, a.before); r != noReason {
 			return v, r
 		}
 		found = true
@@ -107,6 +107,8 @@ type action struct {
 	quote       *quote        // of an ICMP error that belongs to the connection; nil for its own packets
 	app         conntrack.Ref // the entry, if a helper reads along and it is held for that; else 0
 	established bool          // TCP ESTABLISHED, for the helper
+	withheld    bool          // a refusal that the client does not get
+	before      attempt       // of a client whose older connection was ended here
 }
 
 // reply finds the connection of a packet from a server and takes the packet's effect
@@ -126,6 +128,10 @@ func (w *Worker) reply(f *packet.Frame, a *action) bool {
 		w.explainConn(c)
 		s.Unlock()
 		return true
+	}
+	if w.withholds(f, c, a.server) {
+		a.withheld = true
+		c.Flags |= conntrack.FlagRefused
 	}
 	w.advance(s, r, c, conntrack.Output, f, a.server)
 	w.helped(a, r, c)
@@ -159,6 +165,12 @@ func (w *Worker) belongs(f *packet.Frame, s *conntrack.Shard, r conntrack.Ref, a
 	c := s.At(r)
 	server := w.serverOf(c)
 	if opens(f) {
+		if c.Flags&conntrack.FlagRefused != 0 {
+			a.before = attempt{server, c.InPkts}
+			w.explainEnded(redispatch)
+			s.Expire(r, w.tick)
+			return false, noReason
+		}
 		if by := w.opensAnew(c, server); by != "" {
 			w.explainEnded(by)
 			s.Expire(r, w.tick)
@@ -220,10 +232,11 @@ func (w *Worker) fromClient(s *conntrack.Shard, r conntrack.Ref, c *conntrack.Co
 	w.explainConn(c)
 }
 
-// The sysctls that let a packet end an older connection of its ends.
+// The settings that let a packet end an older connection of its ends.
 const (
 	expireNodest  = "expire_nodest_conn"
 	connReuseMode = "conn_reuse_mode"
+	redispatch    = "redispatch" // of the service
 )
 
 // opensAnew says by which sysctl a packet that begins a connection must not be taken for

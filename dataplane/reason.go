@@ -71,6 +71,7 @@ const (
 	Martian              // a source address that nobody can have
 	SourceRouted         // IPv4 source route options
 	StrayAnswer          // a NAT server's packet without a connection, with nat_icmp_send
+	RefusalWithheld      // a NAT server refuses; the client will ask again (redispatch)
 	NoDestination        // no server is available; the client is told port unreachable
 	PortMismatch         // the service's port is another and nothing sticks clients together
 	ServerGone           // its connection's server was removed
@@ -87,7 +88,7 @@ const (
 
 var reasonNames = [Reasons]string{
 	ForwardNAT: "forward_nat", ForwardDR: "forward_dr", ForwardTunnel: "forward_tunnel",
-	ForwardLocal: "forward_local", ForwardBypass: "forward_bypass", ForwardReply: "forward_reply", RelatedICMP: "related_icmp", TunnelError: "tunnel_error", TunnelPathMTU: "tunnel_path_mtu", BadICMPChecksum: "bad_icmp_checksum", BadTransportChecksum: "bad_transport_checksum", NotAnswered: "not_answered", SourceRouted: "source_routed", Martian: "martian", Defended: "defended", NoCallID: "no_call_id", StrayAnswer: "stray_answer", Resolving: "resolving",
+	ForwardLocal: "forward_local", ForwardBypass: "forward_bypass", ForwardReply: "forward_reply", RelatedICMP: "related_icmp", TunnelError: "tunnel_error", TunnelPathMTU: "tunnel_path_mtu", BadICMPChecksum: "bad_icmp_checksum", BadTransportChecksum: "bad_transport_checksum", NotAnswered: "not_answered", SourceRouted: "source_routed", Martian: "martian", Defended: "defended", NoCallID: "no_call_id", StrayAnswer: "stray_answer", RefusalWithheld: "refusal_withheld", Resolving: "resolving",
 	AnsweredEcho: "answered_echo", Neighbor: "neighbor",
 	NotIP: "not_ip", NotForUs: "not_for_us", NotBalanced: "not_balanced", NoService: "no_service",
 	NoConnection: "no_connection", FTPData: "ftp_data", ReplyUntouched: "reply_untouched",

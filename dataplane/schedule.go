@@ -12,8 +12,8 @@ import (
 // schedule is for a packet without a connection: find its service, let the template or
 // the scheduler name a server, and make the entry (tcp_conn_schedule, ip_vs_schedule). fl
 // are the connection's ends, client first: the packet's own, or, if icmp, those of the
-// packet that it quotes. With r == noReason the packet goes on with action a.
-func (w *Worker) schedule(f *packet.Frame, fl *packet.Flow, icmp bool) (a action, v Verdict, r Reason) {
+// packet that it quotes; before is what the client has tried already. With r == noReason the packet goes on with action a.
+func (w *Worker) schedule(f *packet.Frame, fl *packet.Flow, icmp bool, before attempt) (a action, v Verdict, r Reason) {
 	t := w.table
 	if fl.Proto == packet.SCTP && !icmp {
 		if _, ok := f.SCTPFirst(); !ok { // nothing says what it is: sctp_conn_schedule
@@ -43,7 +43,7 @@ func (w *Worker) schedule(f *packet.Frame, fl *packet.Flow, icmp bool) (a action
 	var parent template
 	port := fl.DstPort
 	if rules.persistent {
-		server, parent, r = w.sticky(f, fl, svc, rules)
+		server, parent, r = w.sticky(f, fl, svc, rules, before.refusedBy)
 		if r != noReason {
 			return w.leave(f, fl, icmp, svc, r)
 		}
@@ -54,35 +54,43 @@ func (w *Worker) schedule(f *packet.Frame, fl *packet.Flow, icmp bool) (a action
 		if svc.Key.Fwmark == 0 && port != svc.Key.Port {
 			return w.leave(f, fl, icmp, svc, PortMismatch)
 		}
-		if server = w.pick(fl, rules); server == nil {
+		if server = w.pick(fl, rules, before.refusedBy); server == nil {
 			return w.leave(f, fl, icmp, svc, NoDestination)
 		}
 		if server.Port != 0 {
 			port = server.Port
 		}
 	}
-	return w.connect(f, fl, icmp, rules, server, parent, port)
+	return w.connect(f, fl, icmp, rules, server, parent, port, before.syns)
 }
 
-// pick asks the scheduler.
-func (w *Worker) pick(fl *packet.Flow, rules *serviceRules) *Server {
+// pick asks the scheduler. A server that has just refused the client is chosen only if
+// there is no other.
+func (w *Worker) pick(fl *packet.Flow, rules *serviceRules, refusedBy *Server) *Server {
 	w.request = sched.Request{Src: fl.Src, Dst: fl.Dst, SrcPort: fl.SrcPort, Proto: fl.Proto, V6: fl.V6, Now: w.now}
 	s := rules.sched.Pick(&w.request)
 	if s == nil {
 		w.explainNoServer(rules)
 		return nil
 	}
+	if refusedBy != nil && s.ID == refusedBy.ID {
+		if other := rules.sched.Besides(s); other != nil {
+			s = other
+		}
+	}
 	w.explainPick(rules.schedName)
 	return w.plane.servers.at(s.ID)
 }
 
-// connect makes the connection's entry and takes the packet as its first.
-func (w *Worker) connect(f *packet.Frame, fl *packet.Flow, icmp bool, rules *serviceRules, server *Server, parent template, port uint16) (a action, v Verdict, r Reason) {
+// connect makes the connection's entry and takes the packet as its first, or, after those
+// that were refused, as the next one.
+func (w *Worker) connect(f *packet.Frame, fl *packet.Flow, icmp bool, rules *serviceRules, server *Server, parent template, port uint16, syns uint32) (a action, v Verdict, r Reason) {
 	sr := server.rules.Load()
 	c := conntrack.Conn{
 		Client: fl.Src, ClientPort: fl.SrcPort, Virtual: fl.Dst, VirtualPort: fl.DstPort,
 		Dest: server.Addr, DestPort: port, Proto: fl.Proto, Server: server.ID,
 		Flags: sr.flags(), Timeout: conntrack.Initial,
+		InPkts: syns,
 	}
 	if fl.V6 {
 		c.Flags |= conntrack.FlagV6
@@ -148,7 +156,7 @@ func (t template) release(w *Worker) {
 
 // sticky finds or makes the client's template (ip_vs_sched_persist) and returns its
 // server. The template's server is used whatever its weight or load.
-func (w *Worker) sticky(f *packet.Frame, fl *packet.Flow, svc *Service, rules *serviceRules) (server *Server, parent template, r Reason) {
+func (w *Worker) sticky(f *packet.Frame, fl *packet.Flow, svc *Service, rules *serviceRules, refusedBy *Server) (server *Server, parent template, r Reason) {
 	k := conntrack.Key{Client: rules.masked(&fl.Src), Proto: fl.Proto, V6: fl.V6, Other: fl.Dst}
 	same := fl.DstPort == svc.Key.Port
 	switch {
@@ -165,7 +173,7 @@ func (w *Worker) sticky(f *packet.Frame, fl *packet.Flow, svc *Service, rules *s
 		}
 		k.ClientPort = w.plane.engine.Port(call)
 	}
-	return w.stick(&k, call, nil, fl, rules)
+	return w.stick(&k, call, nil, refusedBy, fl, rules)
 }
 
 // masked is the address of a client's template.
@@ -178,8 +186,9 @@ func (r *serviceRules) masked(client *packet.Addr) (a packet.Addr) {
 
 // stick finds the template of k, and of call for a service with the engine, or makes it,
 // and holds it. want is the server that it must be of; nil: of any, and the scheduler
-// names a new one's. An unfit one is disabled (ip_vs_check_template).
-func (w *Worker) stick(k *conntrack.Key, call []byte, want *Server, fl *packet.Flow, rules *serviceRules) (server *Server, parent template, r Reason) {
+// names a new one's. An unfit one is disabled (ip_vs_check_template), and so is one whose
+// server has just refused the client.
+func (w *Worker) stick(k *conntrack.Key, call []byte, want, refusedBy *Server, fl *packet.Flow, rules *serviceRules) (server *Server, parent template, r Reason) {
 	s, h := w.conns.Lock(k.Proto, &k.Client, k.ClientPort, w.tick)
 	defer s.Unlock()
 	var ref conntrack.Ref
@@ -190,14 +199,14 @@ func (w *Worker) stick(k *conntrack.Key, call []byte, want *Server, fl *packet.F
 	}
 	if ref != 0 {
 		server = w.serverOf(s.At(ref))
-		if want != nil && server != want || !server.leads(w.table.sysctl.ExpireQuiescentTemplate.On()) {
+		if want != nil && server != want || refusedBy != nil && server == refusedBy || !server.leads(w.table.sysctl.ExpireQuiescentTemplate.On()) {
 			s.Disable(ref)
 			ref = 0
 		}
 	}
 	if ref == 0 {
 		if server = want; server == nil {
-			server = w.pick(fl, rules)
+			server = w.pick(fl, rules, refusedBy)
 		}
 		if server == nil {
 			return nil, parent, NoDestination

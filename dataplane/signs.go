@@ -36,7 +36,7 @@ func (p *Plane) Signs(servers []ServerOf, period time.Duration) []Signs {
 	p.stats.mu.Unlock()
 	now, recent := conntrack.TickOf(p.clock()), conntrack.Ticks(period)
 	p.conns.Each(func(_ conntrack.Ref, c *conntrack.Conn) bool {
-		if c.Proto != packet.TCP || c.Template() || c.InPkts > 2 {
+		if c.Proto != packet.TCP || c.Template() || c.InPkts > 2 && c.Flags&conntrack.FlagRefused == 0 {
 			return true
 		}
 		i, ok := at[c.Server]
@@ -46,7 +46,7 @@ func (p *Plane) Signs(servers []ServerOf, period time.Duration) []Signs {
 		switch {
 		case c.State == conntrack.TCPSynRecv && c.InPkts == 2:
 			out[i].Unanswered++
-		case c.State == conntrack.TCPClose && c.InPkts == 1:
+		case c.State == conntrack.TCPClose && (c.InPkts == 1 || c.Flags&conntrack.FlagRefused != 0):
 			out[i].Refused++
 		}
 		return true

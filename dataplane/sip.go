@@ -73,7 +73,7 @@ func (w *Worker) startCall(f *packet.Frame) (a action, ok bool) {
 		k := conntrack.Key{Proto: packet.UDP, V6: fl.V6, Other: svc.vip, OtherPort: svc.Key.Port, ClientPort: w.plane.engine.Port(call)}
 		k.Client = rules.masked(&fl.Dst)
 		var r Reason
-		if _, parent, r = w.stick(&k, call, server, &in, rules); r != noReason {
+		if _, parent, r = w.stick(&k, call, server, nil, &in, rules); r != noReason {
 			return a, false
 		}
 		defer parent.release(w)

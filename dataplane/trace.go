@@ -12,7 +12,7 @@ type Trace struct {
 	Service   *Service    // nil: none was asked for or found
 	Scheduler string      // who chose: its name, "template", or "" for an existing connection
 	Conn      *Conn       // nil: none
-	Ended     string      // the sysctl by which an older connection of the same ends was ended; "": none was
+	Ended     string      // the sysctl, or "redispatch", by which an older connection of the same ends was ended; "": none was
 
 	why   why    // which of a reason's rules
 	ttl   uint8  // as it came in
@@ -96,9 +96,9 @@ func (w *Worker) explainRefused() {
 	}
 }
 
-func (w *Worker) explainEnded(sysctl string) {
+func (w *Worker) explainEnded(by string) {
 	if w.sight.on {
-		w.sight.trace.Ended = sysctl
+		w.sight.trace.Ended = by
 	}
 }
 

@@ -35,6 +35,8 @@ func (l *list) Remove(s *Server) {
 	}
 }
 
+func (l *list) Besides(not *Server) *Server { return besides(l.servers(), not) }
+
 func (l *list) Edit(*Server)            {}
 func (l *list) SetFlags(Flags)          {}
 func (l *list) Housekeep(time.Duration) {}
@@ -69,6 +71,19 @@ func leastLoad(servers []*Server, c cost) (best *Server) {
 		}
 		if load := int64(c.of(s)); bestCost*w > load*bestWeight {
 			best, bestCost, bestWeight = s, load, w
+		}
+	}
+	return best
+}
+
+// besides is Scheduler.Besides for a list of servers. Idle servers count as one connection,
+// so that the greatest weight wins among them.
+func besides(servers []*Server, not *Server) (best *Server) {
+	bestLoad, bestWeight := int64(1), int64(0) // worse than any
+	for _, s := range servers {
+		load, w := int64(s.Active.Load())+1, int64(s.Weight.Load())
+		if s != not && s.eligible() && bestLoad*w > load*bestWeight {
+			best, bestLoad, bestWeight = s, load, w
 		}
 	}
 	return best

@@ -141,6 +141,7 @@ func (c *Config) complete() error {
 type none struct{}
 
 func (none) Pick(*Request) *Server   { return nil }
+func (none) Besides(*Server) *Server { return nil }
 func (none) Add(*Server)             {}
 func (none) Edit(*Server)            {}
 func (none) Remove(*Server)          {}

@@ -32,6 +32,12 @@ func (r *rr) Pick(*Request) *Server {
 	return nil
 }
 
+func (r *rr) Besides(not *Server) *Server {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return besides(r.servers, not)
+}
+
 // Add leaves the position at its server, so the new head is reached after the wrap.
 func (r *rr) Add(s *Server) {
 	r.mu.Lock()

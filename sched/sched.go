@@ -61,6 +61,10 @@ type Scheduler interface {
 	// Pick returns the server for a new connection or a new persistence template,
 	// or nil when none is eligible.
 	Pick(r *Request) *Server
+	// Besides returns an eligible server other than not, which has just failed: the one
+	// with the fewest active connections for its weight, whatever the algorithm would
+	// say; nil if there is none. Nothing is remembered of it.
+	Besides(not *Server) *Server
 	// Add puts a server at the head of the service's list (ip_vs_add_dest does so).
 	Add(s *Server)
 	// Edit says that s, already in the list, has a new weight.

@@ -50,6 +50,12 @@ func (w *wrr) change() {
 	}
 }
 
+func (w *wrr) Besides(not *Server) *Server {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return besides(w.servers, not)
+}
+
 func (w *wrr) Pick(*Request) *Server {
 	w.mu.Lock()
 	defer w.mu.Unlock()

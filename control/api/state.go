@@ -15,6 +15,7 @@ type Service struct {
 	Scheduler   string          `json:"scheduler,omitempty"`
 	Flags       []string        `json:"flags,omitempty"`
 	OnePacket   bool            `json:"one_packet,omitempty"`
+	Redispatch  int             `json:"redispatch,omitempty"`
 	Persistence *Persistence    `json:"persistence,omitempty"`
 	Servers     []Server        `json:"servers,omitempty"` // the oldest first
 }
@@ -47,7 +48,7 @@ type Tunnel struct {
 
 // ServiceOf is a service of the desired state with its servers.
 func ServiceOf(s *conf.Service) Service {
-	out := Service{Name: s.Name, Service: s.Key, Scheduler: s.Scheduler, Flags: conf.FlagNames(s.Scheduler, s.SchedFlags), OnePacket: s.OnePacket}
+	out := Service{Name: s.Name, Service: s.Key, Scheduler: s.Scheduler, Flags: conf.FlagNames(s.Scheduler, s.SchedFlags), OnePacket: s.OnePacket, Redispatch: s.Redispatch}
 	if p := s.Persistence; p != (conf.Persistence{}) {
 		out.Persistence = &Persistence{Timeout: int(p.Timeout / time.Second), Prefix: p.Prefix, Engine: p.Engine}
 		if p.Netmask.IsValid() {
@@ -75,7 +76,7 @@ func ServerOf(d *conf.Server) Server {
 // Conf is the service in the words of the desired state. What it cannot mean is an
 // error; whether it breaks a rule is for the director to say.
 func (s *Service) Conf() (out conf.Service, err error) {
-	out = conf.Service{Name: s.Name, Key: s.Service, Scheduler: s.Scheduler, OnePacket: s.OnePacket}
+	out = conf.Service{Name: s.Name, Key: s.Service, Scheduler: s.Scheduler, OnePacket: s.OnePacket, Redispatch: s.Redispatch}
 	if out.Scheduler == "" {
 		out.Scheduler = conf.DefaultScheduler
 	}

@@ -1,0 +1,145 @@
+package dataplane_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/dirigo-lb/dirigo/conf"
+	"github.com/dirigo-lb/dirigo/dataplane"
+	"github.com/dirigo-lb/dirigo/packet"
+)
+
+// again is a service whose servers' refusals are kept from clients so often. Its scheduler
+// would always choose the server that was added last.
+func again(g *rig, redispatch int, persistent bool, servers ...conf.Server) conf.ServiceKey {
+	s := conf.Service{Key: conf.ServiceKey{Proto: packet.TCP, Addr: vip.Netip(), Port: 80}, Scheduler: "fo", Redispatch: redispatch}
+	if persistent {
+		s.Persistence.Timeout = time.Minute
+	}
+	return g.add(s, servers...)
+}
+
+// refusal is how a host answers a SYN to a port where nobody listens.
+func refusal(from packet.Addr, sport uint16) []byte {
+	return answer(from, 80, client, sport, packet.RST|packet.ACK).Frame()
+}
+
+// The client's SYNs come at 0, 1, 3, 7 and 15 seconds. As often as the service allows it
+// hears nothing and the next server is asked; then it is told.
+func TestRefusalsAreWithheld(t *testing.T) {
+	for _, c := range []struct {
+		name       string
+		redispatch int
+		persistent bool
+		want       string // by SYN: the server asked, and W where its refusal is withheld
+	}{
+		{"as IPVS does", 0, false, "2"},
+		{"once", 1, false, "2W 1"},
+		{"three times, and no other than two servers", 3, false, "2W 1W 2W 1"},
+		{"sticky clients move", 2, true, "2W 1W 2"},
+	} {
+		g := newRig(t, 1)
+		again(g, c.redispatch, c.persistent, server(rs1, 80, conf.NAT), server(rs2, 80, conf.NAT))
+		var got []string
+		for try := range 5 {
+			to := g.one(g.rx(0, 0, tcp(client, 4000, packet.SYN).Frame(), packet.Vnet{}), 1).Flow.Dst
+			step := string('0' + to[15]%10)
+			if out := g.rx(0, 1, refusal(to, 4000), packet.Vnet{}); len(out) > 0 {
+				if f := g.one(out, 0); f.Flow.Dst != client || f.Flow.Src != vip || f.TCPFlags&packet.RST == 0 {
+					t.Errorf("%s: the client got %+v", c.name, f.Flow)
+				}
+				got = append(got, step)
+				break
+			}
+			if g.v != dataplane.Drop || g.r != dataplane.RefusalWithheld {
+				t.Errorf("%s: ended with %v %v", c.name, g.v, g.r)
+			}
+			got = append(got, step+"W")
+			g.now += time.Second << try
+		}
+		if s := strings.Join(got, " "); s != c.want {
+			t.Errorf("%s: %s, want %s", c.name, s, c.want)
+		}
+	}
+}
+
+// A client whose second server answers has one connection, of that server alone.
+func TestRedispatchedConnection(t *testing.T) {
+	g := newRig(t, 1)
+	k := again(g, 3, false, server(rs1, 80, conf.NAT), server(rs2, 80, conf.NAT))
+	g.rx(0, 0, tcp(client, 4000, packet.SYN).Frame(), packet.Vnet{})
+	g.rx(0, 1, refusal(rs2, 4000), packet.Vnet{})
+	g.now += time.Second
+	if to := g.one(g.rx(0, 0, tcp(client, 4000, packet.SYN).Frame(), packet.Vnet{}), 1).Flow.Dst; to != rs1 {
+		t.Fatalf("asked %v", to)
+	}
+	if want := "its server refused the connection before (redispatch), then: "; !strings.HasPrefix(g.trace.Rule(g.r), want) || g.trace.Ended != "redispatch" {
+		t.Errorf("%q (%s), want %q", g.trace.Rule(g.r), g.trace.Ended, want)
+	}
+	for _, flags := range []uint8{packet.SYN | packet.ACK, packet.ACK} {
+		if f := g.one(g.rx(0, 1, answer(rs1, 80, client, 4000, flags).Frame(), packet.Vnet{}), 0); f.Flow.Src != vip || f.TCPFlags != flags {
+			t.Errorf("the client got %+v", f.Flow)
+		}
+		g.rx(0, 0, tcp(client, 4000, packet.ACK).Frame(), packet.Vnet{})
+	}
+	// A reset of a connection that was answered is the client's to know.
+	if f := g.one(g.rx(0, 1, answer(rs1, 80, client, 4000, packet.RST|packet.ACK).Frame(), packet.Vnet{}), 0); f.TCPFlags&packet.RST == 0 {
+		t.Errorf("the client got %+v", f.Flow)
+	}
+	g.now += 9 * time.Second // the refused one is over, the one that was reset not yet
+	g.rx(0, 0, tcp(client, 4001, packet.SYN).Frame(), packet.Vnet{}) // lets time pass in the table
+	g.workers[0].HandOver()
+	for server, want := range map[packet.Addr]int{rs1: 1, rs2: 1} {
+		if n := g.plane.Bound(k, &conf.ServerID{Addr: server.Netip(), Port: 80}); n != want {
+			t.Errorf("%v has %d connections, want %d", server.Netip(), n, want)
+		}
+	}
+}
+
+// What is no refusal goes to the client: a RST of a server that had accepted, which goes on
+// from its own sequence number, one without an acknowledgment, and any of a server by itself.
+func TestOtherResetsPass(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		servers []conf.Server
+		change  func(*packet.Spec)
+		want    bool
+	}{
+		{"a refusal", []conf.Server{server(rs1, 80, conf.NAT)}, func(*packet.Spec) {}, true},
+		{"after SYN-ACK", []conf.Server{server(rs1, 80, conf.NAT)}, func(s *packet.Spec) { s.Seq = 7 }, false},
+		{"no acknowledgment", []conf.Server{server(rs1, 80, conf.NAT)}, func(s *packet.Spec) { s.TCPFlags = packet.RST }, false},
+	} {
+		g := newRig(t, 1)
+		again(g, 3, false, c.servers...)
+		g.rx(0, 0, tcp(client, 4000, packet.SYN).Frame(), packet.Vnet{})
+		s := answer(rs1, 80, client, 4000, packet.RST|packet.ACK)
+		c.change(&s)
+		if out := g.rx(0, 1, s.Frame(), packet.Vnet{}); (len(out) == 0) != c.want {
+			t.Errorf("%s: withheld %v (%v)", c.name, len(out) == 0, g.r)
+		}
+	}
+}
+
+// With one server alone it is asked again; and when it is taken out meanwhile, the client
+// is told.
+func TestRedispatchWithoutAnother(t *testing.T) {
+	g := newRig(t, 1)
+	only := server(rs1, 80, conf.NAT)
+	k := again(g, 3, false, only)
+	g.rx(0, 0, tcp(client, 4000, packet.SYN).Frame(), packet.Vnet{})
+	g.rx(0, 1, refusal(rs1, 4000), packet.Vnet{})
+	g.now += time.Second
+	if to := g.one(g.rx(0, 0, tcp(client, 4000, packet.SYN).Frame(), packet.Vnet{}), 1).Flow.Dst; to != rs1 {
+		t.Errorf("asked %v", to)
+	}
+	g.rx(0, 1, refusal(rs1, 4000), packet.Vnet{})
+	only.Weight = 0
+	if err := g.plane.EditServer(k, only); err != nil {
+		t.Fatal(err)
+	}
+	g.now += 2 * time.Second
+	if f := g.one(g.rx(0, 0, tcp(client, 4000, packet.SYN).Frame(), packet.Vnet{}), 0); f.Flow.Proto != packet.ICMP || g.r != dataplane.NoDestination {
+		t.Errorf("%v, and the client got %+v", g.r, f.Flow)
+	}
+}
