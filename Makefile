@@ -46,7 +46,7 @@ test: tools
 # them is more than 10 % slower than in bench/base.txt, beside a calibration loop, or
 # allocates; what it prints is for benchstat. BENCH chooses some of them. `make bench-base`
 # stores a new base, on a quiet machine.
-COUNT ?= 5
+COUNT ?= 6
 BENCH ?= .
 bench:
 	$(GO) run ./bench/check -count $(COUNT) -bench '$(BENCH)'

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"fmt"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -46,27 +47,52 @@ func parse(out []byte) runs {
 	return rs
 }
 
-// judge says what is wrong with a run beside a stored one, a sentence for each benchmark;
-// all: every hot benchmark of the stored run has to be there.
-func judge(stored, now runs, all bool) (wrong []string) {
+// A fault is what is wrong with one benchmark.
+type fault struct{ name, text string }
+
+func (f fault) String() string { return f.name + ": " + f.text }
+
+// judge says what is wrong with a run beside a stored one, by name; all: every hot benchmark
+// of the stored run has to be there.
+func judge(stored, now runs, all bool) (faults []fault) {
 	for name := range stored {
 		was, is := stored[name][calibrations], now[name][calibrations]
 		switch {
 		case len(was) == 0 || len(is) == 0 && !all:
 		case len(is) == 0:
-			wrong = append(wrong, name+": did not run")
+			faults = append(faults, fault{name, "did not run"})
 		case median(is) > median(was)*(1+slower):
-			wrong = append(wrong, fmt.Sprintf("%s: %.2f calibration loops, %.0f %% more than %.2f",
-				name, median(is), 100*(median(is)/median(was)-1), median(was)))
+			faults = append(faults, fault{name, fmt.Sprintf("%.2f calibration loops, %.0f %% more than %.2f",
+				median(is), 100*(median(is)/median(was)-1), median(was))})
 		}
 	}
 	for name, figures := range now {
 		if n := figures[allocations]; len(figures[calibrations]) > 0 && len(n) > 0 && median(n) > 0 {
-			wrong = append(wrong, fmt.Sprintf("%s: %v allocations a packet", name, median(n)))
+			faults = append(faults, fault{name, fmt.Sprintf("%v allocations a packet", median(n))})
 		}
 	}
-	slices.Sort(wrong)
-	return wrong
+	slices.SortFunc(faults, func(a, b fault) int { return strings.Compare(a.String(), b.String()) })
+	return faults
+}
+
+// hot is the regular expression of the functions of hot benchmarks.
+func (rs runs) hot() string {
+	var names []string
+	for name, figures := range rs {
+		if top, _, _ := strings.Cut(name, "/"); len(figures[calibrations]) > 0 && !slices.Contains(names, top) {
+			names = append(names, top)
+		}
+	}
+	return "^(" + strings.Join(slices.Sorted(slices.Values(names)), "|") + ")$"
+}
+
+// pattern is the regular expression of go test -bench for one benchmark alone.
+func pattern(name string) string {
+	parts := strings.Split(name, "/")
+	for i, p := range parts {
+		parts[i] = "^" + regexp.QuoteMeta(p) + "$"
+	}
+	return strings.Join(parts, "/")
 }
 
 // median of one or more figures.

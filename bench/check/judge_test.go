@@ -33,8 +33,54 @@ PASS
 		{"was not asked for", "PASS", false, nil},
 		{"not a result", "BenchmarkNAT failed 5 calibrations x", true, []string{"BenchmarkNAT: did not run"}},
 	} {
-		if got := judge(parse([]byte(stored)), parse([]byte(c.now)), c.all); !slices.Equal(got, c.want) {
+		var got []string
+		for _, f := range judge(parse([]byte(stored)), parse([]byte(c.now)), c.all) {
+			got = append(got, f.String())
+		}
+		if !slices.Equal(got, c.want) {
 			t.Errorf("%s: %q, want %q", c.name, strings.Join(got, "; "), strings.Join(c.want, "; "))
 		}
+	}
+}
+
+// A fault counts if it is there each time; what is right once is right. Only what seemed wrong
+// is run again.
+func TestConfirm(t *testing.T) {
+	const stored = "BenchmarkNAT/conns=10 100 1 ns/op 5 calibrations\nBenchmarkDR/conns=10 100 1 ns/op 5 calibrations\n"
+	const good, bad, gone = "100 1 ns/op 5 calibrations", "100 1 ns/op 6 calibrations", ""
+	for _, c := range []struct {
+		name  string
+		later []string // what NAT does in the runs after the first
+		want  []string
+	}{
+		{"right then", []string{good}, nil},
+		{"right at last", []string{bad, good}, nil},
+		{"wrong each time", []string{bad, bad}, []string{"BenchmarkNAT/conns=10: 6.00 calibration loops, 20 % more than 5.00"}},
+		{"gone at last", []string{bad, gone}, []string{"BenchmarkNAT/conns=10: did not run"}},
+	} {
+		rs := parse([]byte(stored))
+		first := judge(rs, parse([]byte(strings.Replace(stored, good, bad, 1))), true)
+		n := 0
+		faults, err := confirm(rs, first, func(which string) ([]byte, error) {
+			if which != "^BenchmarkNAT$/^conns=10$" {
+				t.Errorf("%s: runs %q", c.name, which)
+			}
+			n++
+			return []byte("BenchmarkNAT/conns=10 " + c.later[n-1]), nil
+		})
+		var got []string
+		for _, f := range faults {
+			got = append(got, f.String())
+		}
+		if err != nil || !slices.Equal(got, c.want) || n != len(c.later) {
+			t.Errorf("%s: %q, %v after %d runs; want %q after %d", c.name, got, err, n, c.want, len(c.later))
+		}
+	}
+}
+
+func TestHot(t *testing.T) {
+	out := "BenchmarkNAT/conns=10 1 1 ns/op 5 calibrations\nBenchmarkFill 1 1 ns/op\nBenchmarkNAT/conns=20 1 1 ns/op 5 calibrations\nBenchmarkDR 1 1 ns/op 5 calibrations\n"
+	if got, want := parse([]byte(out)).hot(), "^(BenchmarkDR|BenchmarkNAT)$"; got != want {
+		t.Errorf("%s, want %s", got, want)
 	}
 }
