@@ -3,6 +3,7 @@ package bench
 import (
 	"bytes"
 	"fmt"
+	"net/netip"
 	"os"
 	"runtime"
 	"runtime/debug"
@@ -12,6 +13,8 @@ import (
 	"time"
 
 	"github.com/dirigo-lb/dirigo/conf"
+	"github.com/dirigo-lb/dirigo/dataplane"
+	"github.com/dirigo-lb/dirigo/packet"
 )
 
 // What the table weighs: resident bytes of a connection, a forced garbage collection, and
@@ -122,5 +125,59 @@ func TestExpiryDelaysNoTurn(t *testing.T) {
 	}
 	if n := r.sent - sent; n != 64*turns {
 		t.Errorf("%d packets of %d passed", n, 64*turns)
+	}
+}
+
+// The look at clients' connections for signs of trouble, which goes on every two seconds if a
+// service wants it: what a pass over so many costs, and how long the pipeline's turns of 64
+// packets take while one follows the other, beside calm ones.
+func BenchmarkSigns(b *testing.B) {
+	for _, conns := range sizes[1:] {
+		b.Run(fmt.Sprintf("conns=%d", conns), func(b *testing.B) {
+			r := newRig(b, conf.NAT, conns)
+			defer r.close()
+			k := conf.ServiceKey{Proto: packet.TCP, Addr: netip.MustParseAddr("192.0.2.100"), Port: 80}
+			var servers []dataplane.ServerOf
+			list, _ := r.plane.ServersOf(k)
+			for i := range list {
+				servers = append(servers, dataplane.ServerOf{Service: k, Server: list[i].ID()})
+			}
+			calm := turnsTake(r, 20_000, nil)
+			stop, ended := make(chan struct{}), make(chan struct{})
+			go func() { // on a processor of its own, as in a director
+				defer close(ended)
+				defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(2))
+				for b.Loop() {
+					r.plane.Signs(servers, 2*time.Second)
+				}
+				close(stop)
+			}()
+			beside := turnsTake(r, 0, stop)
+			<-ended
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(conns), "ns/conn")
+			b.ReportMetric(calm[len(calm)/2], "calm-turn-us")
+			b.ReportMetric(beside[len(beside)/2], "turn-us")
+			b.ReportMetric(calm[len(calm)*999/1000], "p99.9-calm-turn-us")
+			b.ReportMetric(beside[len(beside)*999/1000], "p99.9-turn-us")
+		})
+	}
+}
+
+// turnsTake is how long turns take, sorted, in microseconds: of n, or until stop.
+func turnsTake(r *rig, n int, stop chan struct{}) (took []float64) {
+	for {
+		select {
+		case <-stop:
+			slices.Sort(took)
+			return took
+		default:
+		}
+		start := time.Now()
+		r.turns(1)
+		took = append(took, float64(time.Since(start).Nanoseconds())/1e3)
+		if n > 0 && len(took) == n {
+			slices.Sort(took)
+			return took
+		}
 	}
 }

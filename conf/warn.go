@@ -69,7 +69,9 @@ func (p *problems) warnService(path string, s *Service, cfg *Config) {
 		case d.Forward == DR && len(cfg.Ports) > 0 && !cfg.ethernet():
 			p.add(join(path, "forward"), "dr needs a port with Ethernet; all ports have driver = \"tun\"")
 		case d.Forward != NAT && s.Redispatch != 0:
-			p.add(join(path, "redispatch"), "answers of a %s server do not come by the director, which sees none of its refusals; use nat", forwards.word(d.Forward))
+			p.add(join(path, "forward"), "answers of a %s server do not come by the director, which can keep none of its refusals from clients: redispatch is for nat", forwards.word(d.Forward))
+		case d.Forward == Tunnel && d.TunType == TunGUE && d.TunFlags == 0 && d.Addr.Is6():
+			p.add(join(join(path, "tunnel"), "checksum"), "none over IPv6: a kernel's GUE port drops such datagrams (RFC 8200 section 8.1; dirigo realserver takes them); write \"full\"")
 		case d.Forward == NAT && s.OnePacket:
 			p.add(join(path, "forward"), "replies of a NAT server are not translated with one_packet; dr or tun servers answer by themselves")
 		case s.Key.Fwmark == 0 && s.Key.Port == 0 && d.Port != 0:

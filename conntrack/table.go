@@ -438,6 +438,18 @@ func (t *Table) Each(f func(r Ref, c *Conn) bool) {
 	}
 }
 
+// Scan calls f with every entry while its shard is locked: f looks at it and is done.
+func (t *Table) Scan(f func(c *Conn)) {
+	for i := range t.shards {
+		s := &t.shards[i]
+		s.mu.Lock()
+		for r := range s.all(i) {
+			f(&t.conns[r])
+		}
+		s.mu.Unlock()
+	}
+}
+
 // ExpireIf makes the timer of every entry for which f is true fire now, entries with
 // children excepted, and returns how many.
 func (t *Table) ExpireIf(now Tick, f func(c *Conn) bool) (n int) {

@@ -74,7 +74,7 @@ func weightHealth(e *health.Explanation, st *health.ServiceState, before int) ap
 }
 
 func checkHealth(c *health.CheckState) api.CheckHealth {
-	out := api.CheckHealth{Name: c.Label, Type: string(c.Type), Target: targetText(&c.Target), Up: c.Up, Good: c.Good, Bad: c.Bad}
+	out := api.CheckHealth{Name: c.Label, Type: string(c.Type), Target: targetText(&c.Target), Up: c.Up, Unchecked: c.Unchecked, Good: c.Good, Bad: c.Bad}
 	if !c.Last.At.IsZero() {
 		out.Last = probeResult(&c.Last)
 	}
@@ -127,6 +127,7 @@ func (d *Director) healthCounts() *api.HealthCounts {
 		n.Services++
 		n.Servers += st.Servers
 		n.ServersDown += st.Servers - st.Alive
+		n.Unchecked += st.Unchecked
 		if !st.Up {
 			n.ServicesDown++
 		}

@@ -38,10 +38,10 @@ func (p *Plane) Remaining(servers []ServerOf) []Remaining {
 		}
 	}
 	now := conntrack.TickOf(p.clock())
-	p.conns.Each(func(_ conntrack.Ref, c *conntrack.Conn) bool {
+	p.conns.Scan(func(c *conntrack.Conn) {
 		i, ok := at[c.Server]
 		if !ok {
-			return true
+			return
 		}
 		switch r := &out[i]; {
 		case c.Template():
@@ -54,7 +54,6 @@ func (p *Plane) Remaining(servers []ServerOf) []Remaining {
 				r.Longest = max(r.Longest, time.Duration(c.Expires()-now)*conntrack.TickLen)
 			}
 		}
-		return true
 	})
 	return out
 }

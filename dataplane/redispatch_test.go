@@ -87,7 +87,7 @@ func TestRedispatchedConnection(t *testing.T) {
 	if f := g.one(g.rx(0, 1, answer(rs1, 80, client, 4000, packet.RST|packet.ACK).Frame(), packet.Vnet{}), 0); f.TCPFlags&packet.RST == 0 {
 		t.Errorf("the client got %+v", f.Flow)
 	}
-	g.now += 9 * time.Second // the refused one is over, the one that was reset not yet
+	g.now += 9 * time.Second                                         // the refused one is over, the one that was reset not yet
 	g.rx(0, 0, tcp(client, 4001, packet.SYN).Frame(), packet.Vnet{}) // lets time pass in the table
 	g.workers[0].HandOver()
 	for server, want := range map[packet.Addr]int{rs1: 1, rs2: 1} {

@@ -35,13 +35,13 @@ func (p *Plane) Signs(servers []ServerOf, period time.Duration) []Signs {
 	}
 	p.stats.mu.Unlock()
 	now, recent := conntrack.TickOf(p.clock()), conntrack.Ticks(period)
-	p.conns.Each(func(_ conntrack.Ref, c *conntrack.Conn) bool {
+	p.conns.Scan(func(c *conntrack.Conn) {
 		if c.Proto != packet.TCP || c.Template() || c.InPkts > 2 && c.Flags&conntrack.FlagRefused == 0 {
-			return true
+			return
 		}
 		i, ok := at[c.Server]
 		if idle := now - (c.Expires() - c.Timeout); !ok || !idle.Before(recent) {
-			return true
+			return
 		}
 		switch {
 		case c.State == conntrack.TCPSynRecv && c.InPkts == 2:
@@ -49,7 +49,6 @@ func (p *Plane) Signs(servers []ServerOf, period time.Duration) []Signs {
 		case c.State == conntrack.TCPClose && (c.InPkts == 1 || c.Flags&conntrack.FlagRefused != 0):
 			out[i].Refused++
 		}
-		return true
 	})
 	return out
 }

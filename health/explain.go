@@ -17,7 +17,7 @@ type Explanation struct {
 
 	Up      bool
 	Known   bool      // every check has had an answer
-	State   string    // "up", "down", "starting" (down, not yet asked), "hold" (down because it flaps)
+	State   string    // "up", "unchecked" (up, and there is nothing to tell: see CheckState), "down", "starting" (down, not yet asked), "hold" (down because it flaps)
 	Since   time.Time // when Up last changed, or the server came
 	Changes int       // of Up so far
 	Held    time.Time // until when it is held down; zero: it is not
@@ -41,7 +41,8 @@ type CheckState struct {
 	Type      conf.ProbeType
 	Target    Target
 	Up        bool
-	Good, Bad int // answers in a row
+	Unchecked bool // it has had no answer yet, or the last time the director could not ask: Up is not news then
+	Good, Bad int  // answers in a row
 	Last      Result
 	Next      time.Time // when it is asked again; zero: it is being asked
 	Shared    int       // checks of all services that share the probe, with this one
@@ -56,6 +57,7 @@ type ServiceState struct {
 	Quorum, Hysteresis int
 	Sorry              bool // the sorry server stands for the others
 	Alive, Servers     int
+	Unchecked          int // of those alive: up, and a check of theirs is Unchecked
 }
 
 // Explain says all there is to say of a server.
@@ -85,6 +87,9 @@ func (s *server) explain(now time.Time) Explanation {
 	switch {
 	case s.up:
 		e.State, e.Health = "up", 1
+		if s.unchecked() {
+			e.State = "unchecked"
+		}
 		if !svc.sorry {
 			e.InForce = s.inForce
 		}
@@ -111,7 +116,7 @@ func (s *server) explain(now time.Time) Explanation {
 func (c *check) state() CheckState {
 	s := CheckState{
 		Label: c.conf.Label, Type: c.conf.Probe.Type, Target: c.q.target,
-		Up: c.trial.up, Good: c.trial.good, Bad: c.trial.bad, Last: c.q.last, Shared: len(c.q.checks),
+		Up: c.trial.up, Unchecked: c.unchecked(), Good: c.trial.good, Bad: c.trial.bad, Last: c.q.last, Shared: len(c.q.checks),
 	}
 	if c.q.state == idle {
 		s.Next = c.q.alarm.at
@@ -130,10 +135,16 @@ func (m *Monitor) Service(k conf.ServiceKey) (ServiceState, bool) {
 }
 
 func (s *service) state() ServiceState {
-	return ServiceState{
+	state := ServiceState{
 		Name: s.name, Up: s.quorum.up, Since: s.since, Weight: s.weight, Quorum: s.health.Quorum, Hysteresis: s.health.Hysteresis,
 		Sorry: s.sorry, Alive: s.alive, Servers: len(s.order),
 	}
+	for _, srv := range s.order {
+		if srv.up && srv.unchecked() {
+			state.Unchecked++
+		}
+	}
+	return state
 }
 
 // keys are the services known, in the order in which they came.

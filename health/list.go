@@ -46,12 +46,5 @@ func (m *Monitor) InForce(svc *conf.Service) (servers []conf.Server, sorry bool)
 	if s.sorry {
 		is.Weight = max(1, h.Sorry.Weight) // with 0 it would answer nobody
 	}
-	same := slices.IndexFunc(servers, func(o conf.Server) bool { return o.ID() == is.ID() })
-	switch {
-	case same < 0:
-		servers = append(servers, is)
-	case s.sorry: // a real server stands in for the others
-		servers = append(slices.Delete(servers, same, same+1), is)
-	}
-	return servers, s.sorry
+	return append(servers, is), s.sorry
 }

@@ -72,10 +72,6 @@ func TestListFollowsServers(t *testing.T) {
 			conf.Health{Quorum: 4}, "1:1 2:2 3:3",
 			[]turn{{3, false, "1:1 2:2"}, {3, true, "1:1 2:2 3:3"}},
 			"[quorum_up down 3 quorum_down up 3 quorum_up]"},
-		{"5.4: the sorry server may equal a real server",
-			conf.Health{Quorum: 1, OnFailure: conf.Quiesce, Sorry: &conf.Server{Addr: ip(2), Port: 80, Weight: 1}}, "1:1 2:2 3:3",
-			[]turn{{2, false, "1:1 2:0 3:3"}, {1, false, "1:0 2:0 3:3"}, {3, false, "1:0 3:0 2:1 sorry"}, {1, true, "1:1 2:0 3:0"}},
-			"[quorum_up down 2 down 1 down 3 quorum_down sorry_on up 1 quorum_up sorry_off]"},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			s := newSite(t, Config{})

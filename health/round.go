@@ -21,6 +21,11 @@ type check struct {
 	weight int
 }
 
+// unchecked reports whether c has had no answer that counts yet, or could not be asked the
+// last time: a server stays what it was while the director itself is the trouble, but that
+// nobody looks should be seen.
+func (c *check) unchecked() bool { return !c.trial.asked || c.q.last.Why == WhyLocal }
+
 // enter lets a check take part in the question it asks; the first to ask it sets when.
 func (m *Monitor) enter(c *check, q question, now time.Time) {
 	a := m.questions[q]

@@ -2,6 +2,7 @@ package health
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/dirigo-lb/dirigo/conf"
@@ -45,6 +46,11 @@ func (s *server) known() bool {
 		}
 	}
 	return true
+}
+
+// unchecked reports whether a check of s can say nothing of it.
+func (s *server) unchecked() bool {
+	return slices.ContainsFunc(s.checks, (*check).unchecked)
 }
 
 // full is the weight without slow start: weight, or what checks make of it. 0 stays 0,

@@ -37,17 +37,29 @@ func TestLocalErrorsChangeNothing(t *testing.T) {
 		s.want(svc, "1:1 2:1 3:1")
 		for i, text := range []string{"too many open files", "panic: nil pointer", "ca.pem: no such file"} {
 			e, _ := s.Explain(ID{svc.Key, svc.Servers[i].ID()})
+			if e.State != "unchecked" || !e.Up || !e.Checks[0].Unchecked {
+				t.Errorf("server %d: %+v", i+1, e)
+			}
 			if r := e.Checks[0].Last; r.Why != WhyLocal || r.Text != text {
 				t.Errorf("server %d: last result %+v", i+1, r)
 			}
+		}
+		if st, _ := s.Service(svc.Key); st.Unchecked != 3 || st.Alive != 3 {
+			t.Errorf("%+v, want 3 servers that are up and unchecked", st)
 		}
 		if st := s.Stats(); st.Discarded != 31 || st.Panics != 10 {
 			t.Errorf("%d discarded, %d panics; want 31, 10", st.Discarded, st.Panics)
 		}
 		broken.Store(false)
+		s.at(2).set(good)
 		s.at(3).set(bad)
 		time.Sleep(time.Second)
 		s.want(svc, "1:1 2:1")
+		for i, want := range []string{"unchecked", "up", "down"} {
+			if e, _ := s.Explain(ID{svc.Key, svc.Servers[i].ID()}); e.State != want {
+				t.Errorf("server %d is %s, want %s", i+1, e.State, want)
+			}
+		}
 	})
 }
 

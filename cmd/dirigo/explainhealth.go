@@ -37,8 +37,13 @@ func explainServer(w io.Writer, s *api.ServiceHealth, d *api.ServerHealth) {
 	for i := range d.Checks {
 		c := &d.Checks[i]
 		verdict := "up"
-		if !c.Up {
+		switch {
+		case !c.Up:
 			verdict = "down"
+		case c.Unchecked && c.Last == nil:
+			verdict = "up, not asked yet"
+		case c.Unchecked:
+			verdict = "up, but it cannot be asked"
 		}
 		row := fmt.Sprintf("%d good in a row", c.Good)
 		if c.Bad > 0 {

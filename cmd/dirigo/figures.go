@@ -69,6 +69,9 @@ func healthText(h *api.HealthCounts) string {
 		return ""
 	}
 	text := fmt.Sprintf("%d servers, %d down", h.Servers, h.ServersDown)
+	if h.Unchecked > 0 {
+		text += fmt.Sprintf(", %d unchecked", h.Unchecked)
+	}
 	if h.ServicesDown > 0 {
 		text += fmt.Sprintf("; %d of %d services without their quorum", h.ServicesDown, h.Services)
 	}

@@ -23,10 +23,11 @@ func healthCommand() *cobra.Command {
 		Long: `Show the services with health checks: for each server its state, since when, its weight
 in force, how long its last answer took, when it is asked next, and what the answer was.
 
-  up        it serves
-  down      its checks say no
-  starting  it has not been asked yet, and gets nothing before (alpha)
-  hold      it came and went too often, and is held down for a while (flap)
+  up         it serves
+  unchecked  it serves, but has not been asked yet, or the last time the director could not ask
+  down       its checks say no
+  starting   it has not been asked yet, and gets nothing before (alpha)
+  hold       it came and went too often, and is held down for a while (flap)
 
 With SERVER (its address, its address and port, or its name) there is all that is known of
 it, in every service that checks it: how its weight comes about, and each check.
@@ -151,19 +152,27 @@ func quorumText(s *api.ServiceHealth) string {
 	return text + ", sorry server " + addressText(s.Sorry.Server, "") + " stands by"
 }
 
-// lastAnswer is the one to show of a server: a check's that is down, else the youngest; and
-// when it is asked next.
+// lastAnswer is the one to show of a server: a check's that is down, else one's that cannot
+// be asked, else the youngest; and when it is asked next.
 func lastAnswer(d *api.ServerHealth) (last *api.ProbeResult, next *time.Time) {
-	bad := false
+	shown := 0
 	for i := range d.Checks {
 		c := &d.Checks[i]
 		if c.Next != nil && (next == nil || c.Next.Before(*next)) {
 			next = c.Next
 		}
+		if c.Last == nil {
+			continue
+		}
+		rank := 1
 		switch {
-		case c.Last == nil || bad && c.Up:
-		case last == nil || !c.Up && !bad || c.Last.At.After(last.At):
-			last, bad = c.Last, !c.Up
+		case !c.Up:
+			rank = 3
+		case c.Unchecked:
+			rank = 2
+		}
+		if rank > shown || rank == shown && c.Last.At.After(last.At) {
+			last, shown = c.Last, rank
 		}
 	}
 	return last, next

@@ -33,7 +33,7 @@ type Sorry struct {
 type ServerHealth struct {
 	Server  netip.AddrPort `json:"server"`
 	Name    string         `json:"server_name,omitempty"`
-	State   string         `json:"state"` // up, down, starting, hold
+	State   string         `json:"state"` // up, unchecked, down, starting, hold
 	Up      bool           `json:"up"`
 	Since   time.Time      `json:"since"`
 	Held    *time.Time     `json:"held_until,omitempty"` // by flap damping
@@ -57,14 +57,16 @@ type WeightHealth struct {
 
 // CheckHealth is one check of a server.
 type CheckHealth struct {
-	Name   string       `json:"name,omitempty"`
-	Type   string       `json:"type"`
-	Target string       `json:"target"` // whom it asks
-	Up     bool         `json:"up"`
-	Good   int          `json:"good_in_a_row"`
-	Bad    int          `json:"bad_in_a_row"`
-	Last   *ProbeResult `json:"last,omitempty"` // nil: it has not been asked
-	Next   *time.Time   `json:"next,omitempty"` // nil: it is being asked, or nobody asks
+	Name   string `json:"name,omitempty"`
+	Type   string `json:"type"`
+	Target string `json:"target"` // whom it asks
+	Up     bool   `json:"up"`
+	// Unchecked: it has had no answer yet, or the last time the director could not ask.
+	Unchecked bool         `json:"unchecked,omitempty"`
+	Good      int          `json:"good_in_a_row"`
+	Bad       int          `json:"bad_in_a_row"`
+	Last      *ProbeResult `json:"last,omitempty"` // nil: it has not been asked
+	Next      *time.Time   `json:"next,omitempty"` // nil: it is being asked, or nobody asks
 }
 
 // ProbeResult is one answer.
@@ -116,4 +118,5 @@ type HealthCounts struct {
 	Sorry        int `json:"sorry_active"` // services whose sorry server serves
 	Servers      int `json:"servers"`
 	ServersDown  int `json:"servers_down"`
+	Unchecked    int `json:"servers_unchecked"` // up, but nobody can say so
 }

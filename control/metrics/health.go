@@ -76,11 +76,13 @@ func histogram(d *prometheus.Desc, h *health.Histogram, labels ...string) promet
 type judged struct {
 	labels         span
 	up, sorry      bool
+	unchecked      bool
 	weight, change int
 }
 
 var judgedServers = []family[judged]{
 	{"dirigo_health_up", gauge, "Whether a real server is up by its health checks.", func(j *judged) uint64 { return uint64(truth(j.up)) }},
+	{"dirigo_health_unchecked", gauge, "Whether a real server that is up has had no answer yet, or the director could not ask it the last time.", func(j *judged) uint64 { return uint64(truth(j.unchecked)) }},
 	{"dirigo_health_transitions_total", counter, "Changes of a real server between up and down.", func(j *judged) uint64 { return uint64(j.change) }},
 }
 
@@ -99,7 +101,7 @@ func writeHealth(w io.Writer, m *health.Monitor) error {
 		return true
 	})
 	m.All(func(e health.Explanation) bool {
-		servers = append(servers, judged{labels: s.labelsOf(e.ID.Service, e.ServiceName, e.ID.Server, e.ServerName), up: e.Up, change: e.Changes})
+		servers = append(servers, judged{labels: s.labelsOf(e.ID.Service, e.ServiceName, e.ID.Server, e.ServerName), up: e.Up, unchecked: e.State == "unchecked", change: e.Changes})
 		return true
 	})
 	out := &textWriter{w: w, text: s.text}

@@ -107,6 +107,7 @@ func TestMetricsHaveExactValues(t *testing.T) {
 		`dirigo_service_servers{` + web + `} 2`,
 		`dirigo_health_up{` + web + `,server="10.0.2.11:80",server_name="up"} 1`,
 		`dirigo_health_up{` + web + `,server="10.0.2.12:80"} 0`,
+		`dirigo_health_unchecked{` + web + `,server="10.0.2.11:80",server_name="up"} 0`,
 		`dirigo_health_transitions_total{` + web + `,server="10.0.2.12:80"} 1`,
 		`dirigo_health_service_up{` + web + `} 1`,
 		`dirigo_health_service_weight{` + web + `} 1`,

@@ -30,6 +30,7 @@ type cluster struct {
 // shape is what may differ between clusters.
 type shape struct {
 	method  string // nat, dr, tun
+	tunnel  string // type of tun's tunnels; "" is ipip
 	arms    int    // 1 or 2; 0 is 2
 	servers int    // 0 is 2
 	queues  int    // of each interface; 0 is 1
@@ -48,10 +49,25 @@ const (
 )
 
 func (s shape) String() string {
+	name := fmt.Sprintf("%s%s/%d-arm", s.method, s.tunnel, s.arms)
 	if s.v6 {
-		return fmt.Sprintf("%s/%d-arm/IPv6", s.method, s.arms)
+		name += "/IPv6"
 	}
-	return fmt.Sprintf("%s/%d-arm", s.method, s.arms)
+	return name
+}
+
+// guePort is where servers take GUE packets.
+const guePort = 6080
+
+// wrapped is what a server's lines in the file say of its tunnel.
+func (s shape) wrapped() string {
+	switch s.tunnel {
+	case "":
+		return ""
+	case "gue":
+		return fmt.Sprintf("tunnel = { type = \"gue\", port = %d }\n", guePort)
+	}
+	return fmt.Sprintf("tunnel = { type = %q }\n", s.tunnel)
 }
 
 // ip is an address in the cluster's family: the IPv6 twin of 10.9.0.1 is fd00:10:9::1.
@@ -137,7 +153,7 @@ func (c *cluster) web(scheduler, more string, weights ...int) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "[[service]]\nlisten = \"tcp/VIP:80\"\nscheduler = %q\nforward = \"METHOD\"\n%s\n", scheduler, more)
 	for i, w := range weights {
-		fmt.Fprintf(&b, "[[service.server]]\naddress = \"SERVER%d\"\nweight = %d\n", i+1, w)
+		fmt.Fprintf(&b, "[[service.server]]\naddress = \"SERVER%d\"\nweight = %d\n%s", i+1, w, c.shape.wrapped())
 	}
 	return b.String()
 }

@@ -53,7 +53,11 @@ func (c *cluster) newServer(i int) *server {
 // startDecap starts the program that unwraps a tunnel server's packets.
 func (s *server) startDecap(c *cluster) {
 	c.t.Helper()
-	s.decap = s.Start(binary, "realserver", "--vip", c.vip.String(), "--decap", "--state", c.t.TempDir())
+	args := []string{binary, "realserver", "--vip", c.vip.String(), "--decap", "--state", c.t.TempDir()}
+	if c.shape.tunnel == "gue" {
+		args = append(args, "--gue-port", fmt.Sprint(guePort))
+	}
+	s.decap = s.Start(args...)
 	lab.Until(c.t, 5*time.Second, func() (bool, string) {
 		return strings.Contains(s.decap.Out.String(), "ready"), "realserver: " + s.decap.Out.String()
 	})

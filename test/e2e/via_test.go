@@ -26,7 +26,7 @@ func (c *cluster) viaServices() string {
 	service := func(listen string, checks ...string) {
 		fmt.Fprintf(&b, "[[service]]\nlisten = %q\nscheduler = \"rr\"\nforward = \"METHOD\"\n", listen)
 		for i, srv := range c.servers {
-			fmt.Fprintf(&b, "[[service.server]]\naddress = \"SERVER%d\"\n", i+1)
+			fmt.Fprintf(&b, "[[service.server]]\naddress = \"SERVER%d\"\n%s", i+1, c.shape.wrapped())
 			for _, check := range checks {
 				fmt.Fprintf(&b, "[[service.server.check]]\n%s%s", strings.ReplaceAll(check, "NAME", srv.name), times)
 			}
@@ -110,7 +110,8 @@ func (v viaCluster) settled() {
 func TestViaService(t *testing.T) {
 	for _, s := range []shape{
 		{method: "nat", arms: 2, servers: 2}, {method: "dr", arms: 1, servers: 2}, {method: "tun", arms: 2, servers: 2},
-		{method: "tun", arms: 1, servers: 2, v6: true},
+		{method: "tun", arms: 1, servers: 2, v6: true}, {method: "tun", tunnel: "gue", arms: 2, servers: 2},
+		{method: "tun", tunnel: "gre", arms: 1, servers: 2}, {method: "tun", tunnel: "gue", arms: 1, servers: 2, v6: true},
 	} {
 		t.Run(s.String(), func(t *testing.T) {
 			v := newVia(t, s, "", "", func(*cluster) {})

@@ -29,9 +29,13 @@ type Flood struct {
 	err  error // after done
 }
 
-// floodBurst bounds what is sent in one go after the sender had no processor for a while:
-// the rate is then missed rather than a queue on the way overrun.
-const floodBurst = 400
+// What was missed while the sender had no processor is made up for, up to floodDebt of it:
+// in each turn goes what is due in two milliseconds, which is several times the rate and no
+// burst that overruns a queue on the way.
+const (
+	floodDebt = 250 * time.Millisecond
+	floodTurn = 2 * time.Millisecond
+)
 
 // floodBatch is how many are sent by one call, so that the sender takes little of a
 // processor that it shares with what is measured.
@@ -80,10 +84,10 @@ func (f *Flood) run(fd int, from net.HardwareAddr) error {
 	for !f.stop.Load() {
 		sent := int(f.sent.Load())
 		due := int(time.Since(start).Seconds()*float64(f.Rate)) - sent
-		if due > floodBurst { // what was missed is not made up for
-			start = start.Add(time.Duration(due-floodBurst) * time.Second / time.Duration(f.Rate))
-			due = floodBurst
+		if debt := f.in(floodDebt); due > debt {
+			start = start.Add(time.Duration(due-debt) * time.Second / time.Duration(f.Rate))
 		}
+		due = min(due, f.in(floodTurn))
 		if f.Total > 0 {
 			due = min(due, f.Total-sent)
 		}
@@ -109,6 +113,9 @@ func (f *Flood) run(fd int, from net.HardwareAddr) error {
 	}
 	return nil
 }
+
+// in is how many are due in a time, at least a batch.
+func (f *Flood) in(t time.Duration) int { return max(floodBatch, int(t.Seconds()*float64(f.Rate))) }
 
 // frame is a datagram without its source: Ethernet, IPv4, UDP without a checksum, and
 // 18 bytes, which make 64 with the frame's own checksum.

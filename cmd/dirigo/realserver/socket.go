@@ -73,7 +73,9 @@ func openSocket(family int, k kind, port uint16) (fd int, err error) {
 	}
 	if k == gue {
 		if family == unix.AF_INET6 {
-			err = errors.Join(err, unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 1))
+			err = errors.Join(err, unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 1),
+				// Directors send GUE without checksums, which else nobody may over IPv6: RFC 6935 section 5.
+				unix.SetsockoptInt(fd, unix.IPPROTO_UDP, unix.UDP_NO_CHECK6_RX, 1))
 		}
 		err = errors.Join(err, unix.Bind(fd, bind))
 	}
