@@ -76,7 +76,7 @@ func genPort(t *rapid.T, i int) Port {
 	}
 	p.Latency = rapid.SampledFrom([]Latency{Balanced, Low, Throughput}).Draw(t, "latency")
 	p.BusyPoll = rapid.SampledFrom([]time.Duration{p.Latency.BusyPoll(), 0, 7 * time.Microsecond, 2500, maxBusyPoll}).Draw(t, "busy poll")
-	if p.Mode = rapid.SampledFrom([]Mode{RingMode, BatchMode}).Draw(t, "mode"); i == 2 && rapid.Bool().Draw(t, "tun") {
+	if p.Mode = rapid.SampledFrom([]Mode{RingMode, BatchMode, BlocksMode}).Draw(t, "mode"); i == 2 && rapid.Bool().Draw(t, "tun") {
 		p.Driver, p.Mode = TUN, RingMode
 	} else if rapid.Bool().Draw(t, "mac") {
 		p.MAC = [6]byte{2, 0, 0, 0, byte(i), rapid.Byte().Draw(t, "mac")}

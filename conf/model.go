@@ -74,8 +74,9 @@ func (l Latency) BusyPoll() time.Duration {
 type Mode uint8
 
 const (
-	RingMode  Mode = iota // a ring shared with the kernel
-	BatchMode             // by recvmmsg(2)
+	RingMode   Mode = iota // a ring shared with the kernel
+	BatchMode              // by recvmmsg(2)
+	BlocksMode             // a ring shared with the kernel, in blocks of many frames
 )
 
 // Port is one way in and out.

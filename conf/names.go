@@ -45,7 +45,7 @@ func (v vocabulary[T]) words() (words []string) {
 var (
 	drivers  = vocabulary[Driver]{{"afpacket", AFPacket}, {"tun", TUN}, {"pcap", PCAP}}
 	guards   = vocabulary[Guard]{{"on", GuardOn}, {"off", GuardOff}}
-	modes    = vocabulary[Mode]{{"ring", RingMode}, {"batch", BatchMode}}
+	modes    = vocabulary[Mode]{{"ring", RingMode}, {"batch", BatchMode}, {"blocks", BlocksMode}}
 	latency  = vocabulary[Latency]{{"low", Low}, {"balanced", Balanced}, {"throughput", Throughput}}
 	routes   = vocabulary[RouteKind]{{"unicast", Unicast}, {"local", LocalRoute}, {"unreachable", Unreachable}}
 	families = vocabulary[bool]{{"ipv4", false}, {"ipv6", true}}

@@ -87,7 +87,7 @@ func TestEachRule(t *testing.T) {
 		{func(c *Config) { c.Ports[0].MTU = 65535 }, ""},
 		{func(c *Config) { c.Ports[0].RingSlots = 4 }, "port[0].ring_slots"},
 		{func(c *Config) { c.Ports[0].RingSlots = 65536 }, "port[0].ring_slots"},
-		{func(c *Config) { c.Ports[0].Mode = BatchMode + 1 }, "port[0].mode"},
+		{func(c *Config) { c.Ports[0].Mode = BlocksMode + 1 }, "port[0].mode"},
 		{func(c *Config) {
 			c.Ports = append(c.Ports, Port{Name: "host0", Driver: TUN, RingSlots: 64, Mode: BatchMode})
 		}, "port[2].mode"},

@@ -13,7 +13,7 @@ import (
 	"github.com/dirigo-lb/dirigo/dataplane/afpacket"
 )
 
-var driverModes = map[conf.Mode]afpacket.Mode{conf.RingMode: afpacket.Ring, conf.BatchMode: afpacket.Batch}
+var driverModes = map[conf.Mode]afpacket.Mode{conf.RingMode: afpacket.Ring, conf.BatchMode: afpacket.Batch, conf.BlocksMode: afpacket.Blocks}
 
 // naps are how long a worker rests under load. The default ring lasts 8 ms at a million
 // frames a second.

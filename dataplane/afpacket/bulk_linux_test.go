@@ -154,6 +154,7 @@ func TestBulkTCP(t *testing.T) {
 		{"ring, director without TSO", Ring, false, true, false, true},
 		{"batch", Batch, false, true, true, true},
 		{"batch, no offloads", Batch, false, false, true, false},
+		{"blocks", Blocks, false, true, true, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			client, dir, server, w := through(t, Config{Mode: c.mode}, c.raw)

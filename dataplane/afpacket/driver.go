@@ -28,6 +28,10 @@ const (
 	// Batch receives by recvmmsg(2) into a few buffers that stay in the cache: one
 	// system call a batch, one more queue in the kernel, no slots to run out of.
 	Batch
+	// Blocks receives through a TPACKET_V3 ring: the kernel gives over whole blocks of
+	// frames, at the latest after a millisecond. It is the least work a frame, and a lone
+	// frame waits. Large frames go by the blocks too.
+	Blocks
 )
 
 // String is the mode's name.
@@ -37,6 +41,8 @@ func (m Mode) String() string {
 		return "ring"
 	case Batch:
 		return "batch"
+	case Blocks:
+		return "blocks"
 	}
 	return fmt.Sprintf("mode(%d)", uint8(m))
 }
@@ -104,7 +110,7 @@ func New(c Config) (*Driver, error) {
 		c.SlotSize = DefaultSlotSize
 	}
 	switch {
-	case c.Mode > Batch:
+	case c.Mode > Blocks:
 		return nil, fmt.Errorf("afpacket %s: no such %v", c.Interface, c.Mode)
 	case c.RingSlots < 1 || c.RingSlots > maxRingSlots:
 		return nil, fmt.Errorf("afpacket %s: %d ring slots: want 1 to %d", c.Interface, c.RingSlots, maxRingSlots)

@@ -222,9 +222,9 @@ func idle(tb testing.TB, q dataplane.Queue) {
 	}
 }
 
-// settle lets softirqs of another CPU finish: the only thing here that no descriptor
-// announces is that no frame comes.
-func settle() { pollOut(-1, RawPollMax) }
+// settle lets softirqs of another CPU finish, and a block become old enough: the only thing
+// here that no descriptor announces is that no frame comes.
+func settle() { pollOut(-1, max(RawPollMax, 3*retire*time.Millisecond)) }
 
 // testFrame is an Ethernet frame of n bytes with EtherType 0x88b5 (IEEE 802 local
 // experimental) and a content that seq determines.
@@ -257,9 +257,9 @@ func send(tb testing.TB, fd int, b []byte) {
 	}
 }
 
-// modes runs f for both modes.
+// modes runs f for each mode.
 func modes(t *testing.T, f func(*testing.T, Mode)) {
-	for _, m := range []Mode{Ring, Batch} {
+	for _, m := range []Mode{Ring, Batch, Blocks} {
 		t.Run(m.String(), func(t *testing.T) { f(t, m) })
 	}
 }

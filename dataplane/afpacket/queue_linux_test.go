@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"testing"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -37,7 +38,7 @@ func TestNewRefuses(t *testing.T) {
 		"no such interface": {Interface: "nope"},
 		"no name":           {},
 		"not Ethernet":      {Interface: "l3"},
-		"mode":              {Interface: "d0", Mode: Batch + 1},
+		"mode":              {Interface: "d0", Mode: Blocks + 1},
 		"slots":             {Interface: "d0", RingSlots: -1},
 		"many slots":        {Interface: "d0", RingSlots: maxRingSlots + 1},
 		"slot size":         {Interface: "d0", SlotSize: minSlotSize - 1},
@@ -141,6 +142,9 @@ func TestTransmitFromLentMemory(t *testing.T) {
 		fd0, fd1 := peer.raw("p0", 0), peer.raw("p1", unix.ETH_P_ALL)
 		orig := testFrame(600, 7)
 		send(t, fd0, orig)
+		if n, err := Poll([]int{in.FD()}, time.Second, false); n != 1 || err != nil {
+			t.Fatalf("Poll = %d, %v", n, err)
+		}
 		var f [1]packet.Frame
 		if n, err := in.Receive(f[:]); n != 1 || err != nil {
 			t.Fatalf("Receive = %d, %v", n, err)
@@ -476,7 +480,7 @@ func TestShrink(t *testing.T) {
 
 // A block is whole pages, no larger than a mebibyte if slots are not, no more than the ring
 // needs, and of the power of two of pages that the kernel takes for it little is lost.
-func TestBlocks(t *testing.T) {
+func TestBlockOf(t *testing.T) {
 	page := os.Getpagesize()
 	for size := minSlotSize; size <= maxSlotSize; size += slotUnit {
 		for _, slots := range []int{1, 64, 1000, DefaultRingSlots, maxRingSlots} {

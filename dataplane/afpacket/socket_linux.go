@@ -119,10 +119,15 @@ func (d *Driver) openQueue(gated bool) (q dataplane.Queue, fd int, err error) {
 	if err == nil && gated {
 		err = setFilter(c.fd, refuseAll)
 	}
-	if err == nil && d.cfg.Mode == Ring {
-		q, err = newRing(c, d.cfg)
-	} else if err == nil {
-		q = newBatch(c)
+	if err == nil {
+		switch d.cfg.Mode {
+		case Ring:
+			q, err = newRing(c, d.cfg)
+		case Blocks:
+			q, err = newBlocks(c, d.cfg)
+		default:
+			q = newBatch(c)
+		}
 	}
 	if err != nil {
 		c.closeSockets()
@@ -163,12 +168,17 @@ func openReceiver(mode Mode) (int, error) {
 		{"PACKET_VNET_HDR", unix.PACKET_VNET_HDR, 1},
 		{"PACKET_IGNORE_OUTGOING", unix.PACKET_IGNORE_OUTGOING, 1},
 	}
-	if mode == Ring {
+	switch mode {
+	case Ring:
 		opts = append(opts,
 			option{"PACKET_VERSION", unix.PACKET_VERSION, unix.TPACKET_V2},
 			option{"PACKET_RESERVE", unix.PACKET_RESERVE, slotReserve},
 			option{"PACKET_COPY_THRESH", unix.PACKET_COPY_THRESH, 1})
-	} else {
+	case Blocks:
+		opts = append(opts,
+			option{"PACKET_VERSION", unix.PACKET_VERSION, unix.TPACKET_V3},
+			option{"PACKET_RESERVE", unix.PACKET_RESERVE, recordReserve})
+	default:
 		opts = append(opts, option{"PACKET_AUXDATA", unix.PACKET_AUXDATA, 1})
 	}
 	err = setAll(fd, opts)

@@ -1,0 +1,152 @@
+package afpacket
+
+import (
+	"bytes"
+	"encoding/binary"
+	"testing"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dirigo-lb/dirigo/packet"
+)
+
+// A ring whose blocks are all full loses frames, says so, and nothing else: what is in it
+// stays in order, and after Release the next frames come.
+func TestBlocksFull(t *testing.T) {
+	const sent = 6000
+	dir, peer := pair(t)
+	q := dir.open(Config{Interface: "d0", Mode: Blocks, RingSlots: 64}, 1)[0]
+	fd := peer.raw("p0", 0)
+	for i := range uint32(sent) {
+		send(t, fd, testFrame(64, i))
+	}
+	settle()
+	frames := make([]packet.Frame, sent)
+	n, err := q.Receive(frames)
+	// A block is given over after a millisecond, be it ever so empty.
+	if n < 10*minBlocks || n >= sent || err != nil {
+		t.Fatalf("Receive = %d, %v", n, err)
+	}
+	if k, _ := q.Receive(frames[n:]); k != 0 {
+		t.Errorf("%d frames beyond a full ring: lent twice", k)
+	}
+	for i := range frames[:n] {
+		if !bytes.Equal(frames[i].Bytes(), testFrame(64, uint32(i))) {
+			t.Fatalf("frame %d is another", i)
+		}
+	}
+	s, err := q.Stats()
+	if s.Received != uint64(n) || s.Dropped != uint64(sent-n) || s.Peak != 100 || err != nil {
+		t.Errorf("Stats() = %+v, %v; want %d received of %d and a peak of 100 %%", s, err, n, sent)
+	}
+	q.Release()
+	send(t, fd, testFrame(80, sent))
+	if g := take(t, q, 1)[0]; !bytes.Equal(g.bytes, testFrame(80, sent)) {
+		t.Error("the frame after the overflow is another")
+	}
+}
+
+// Blocks go back when they are read to the end, and no sooner: frames lent from one stay as
+// they are while others come, and no frame is lost while there is room.
+func TestBlocksRelease(t *testing.T) {
+	dir, peer := pair(t)
+	q := dir.open(Config{Interface: "d0", Mode: Blocks, RingSlots: 4096}, 1)[0] // 33 blocks
+	fd := peer.raw("p0", 0)
+	var frames [300]packet.Frame
+	sent, seen := uint32(0), uint32(0)
+	for seen < 20_000 {
+		for ; sent < seen+1000; sent++ {
+			send(t, fd, testFrame(64+int(sent%200), sent))
+		}
+		if n, err := Poll([]int{q.FD()}, 0, false); err != nil || n == 0 {
+			settle()
+		}
+		a, errA := q.Receive(frames[:100+seen%150])
+		b, errB := q.Receive(frames[a : a+7])
+		if errA != nil || errB != nil {
+			t.Fatal(errA, errB)
+		}
+		for i := range frames[:a+b] {
+			if want := testFrame(64+int(seen%200), seen); !bytes.Equal(frames[i].Bytes(), want) {
+				t.Fatalf("frame %d is another", seen)
+			}
+			if f := &frames[i]; f.Start < packet.Headroom || int(f.End) != len(f.Buf) {
+				t.Fatalf("frame %d is [%d:%d] of %d bytes", seen, f.Start, f.End, len(f.Buf))
+			}
+			seen++
+		}
+		q.Release()
+		q.Release() // a second one gives nothing
+	}
+	if s, err := q.Stats(); s.Dropped != 0 || err != nil {
+		t.Errorf("%+v, %v: frames were lost", s, err)
+	}
+}
+
+// The sizes and places that the reading of blocks counts on.
+func TestBlockLayout(t *testing.T) {
+	var h unix.Tpacket3Hdr
+	var b blockHeader
+	for name, p := range map[string][2]uintptr{
+		"sizeof(tpacket3_hdr)": {unsafe.Sizeof(h), recordAddr},
+		"tp_snaplen":           {unsafe.Offsetof(h.Snaplen), 12},
+		"tp_len":               {unsafe.Offsetof(h.Len), 16},
+		"tp_mac":               {unsafe.Offsetof(h.Mac), 24},
+		"tp_vlan_tci":          {unsafe.Offsetof(h.Hv1) + unsafe.Offsetof(h.Hv1.Vlan_tci), 32},
+		"tp_vlan_tpid":         {unsafe.Offsetof(h.Hv1) + unsafe.Offsetof(h.Hv1.Vlan_tpid), 36},
+		"block_status":         {unsafe.Offsetof(b.status), 8},
+		"num_pkts":             {unsafe.Offsetof(b.num), 12},
+		"offset_to_first_pkt":  {unsafe.Offsetof(b.first), 16},
+	} {
+		if p[0] != p[1] {
+			t.Errorf("%s is %d, want %d", name, p[0], p[1])
+		}
+	}
+}
+
+// Whatever a block holds, no frame leaves it, and reading it comes to an end.
+func FuzzRecord(f *testing.F) {
+	record := func(next, snaplen, length, status uint32, mac uint16, frame int) []byte {
+		b := make([]byte, int(mac)+frame)
+		binary.NativeEndian.PutUint32(b, next)
+		binary.NativeEndian.PutUint32(b[12:], snaplen)
+		binary.NativeEndian.PutUint32(b[16:], length)
+		binary.NativeEndian.PutUint32(b[20:], status)
+		binary.NativeEndian.PutUint16(b[24:], mac)
+		return b
+	}
+	f.Add(append(record(224, 60, 60, 1, 162, 62), record(0, 60, 60, 1, 162, 60)...), uint32(0))
+	f.Add(record(8, 60, 60, 1, 162, 60), uint32(0))
+	f.Add(record(1<<31, 1<<31, 1<<31, 1, 162, 60), uint32(0))
+	f.Add(record(0, 60, 60, 1, 162, 60), uint32(1<<32-8))
+	f.Add(record(0, 60, 60, 1, 0xffff, 60), uint32(0))
+	f.Fuzz(func(t *testing.T, in []byte, off uint32) {
+		block := make([]byte, (len(in)+7)/8*8)
+		copy(block, in)
+		before := bytes.Clone(block)
+		for range len(block)/8 + 1 {
+			var fr packet.Frame
+			at := off
+			v := readRecord(block, &off, &fr)
+			if !bytes.Equal(block, before) {
+				t.Fatal("reading changed the block")
+			}
+			if v == lent {
+				mac := uint32(binary.NativeEndian.Uint16(block[at+24:]))
+				if want := block[at+mac:][:binary.NativeEndian.Uint32(block[at+12:])]; !bytes.Equal(fr.Bytes(), want) || fr.Start < packet.Headroom {
+					t.Fatalf("frame [%d:%d] of the record at %d", fr.Start, fr.End, at)
+				}
+			} else if fr.Buf != nil {
+				t.Fatalf("skipped (%d) and lent", v)
+			}
+			if off == 0 {
+				return
+			}
+			if off <= at {
+				t.Fatalf("from %d to %d", at, off)
+			}
+		}
+		t.Fatal("it does not end")
+	})
+}
