@@ -198,7 +198,7 @@ func (c EditService) apply(e *Editor) (Step, error) {
 	if c.Was == nil && s.Name == "" {
 		s.Name = old.Name
 	}
-	if c.Was == nil && s.Redispatch == 0 { // commands have no word for it
+	if s.Redispatch == SameRedispatch {
 		s.Redispatch = old.Redispatch
 	}
 	s.canonical()

@@ -117,13 +117,15 @@ server = [{ address = "10.0.2.11:80" }]
 	}
 }
 
-// What ipvsadm's commands cannot say stays: they know neither health nor checks.
+// What ipvsadm's commands cannot say stays: they know neither health nor checks, nor
+// redispatch.
 func TestCommandsKeepHealth(t *testing.T) {
 	start := parse(t, `
 [[service]]
 name = "web"
 listen = "tcp/192.0.2.1:80"
 forward = "nat"
+redispatch = 3
 check = { type = "http" }
 server = [{ address = "10.0.0.1" }, { address = "10.0.0.2", check = { path = "/own" } }]
 `)
@@ -132,7 +134,7 @@ server = [{ address = "10.0.0.1" }, { address = "10.0.0.2", check = { path = "/o
 		t.Fatalf("read %+v", s.Servers)
 	}
 	for _, c := range []Change{
-		EditService{Service: Service{Key: s.Key, Scheduler: "rr"}},
+		EditService{Service: Service{Key: s.Key, Scheduler: "rr", Redispatch: SameRedispatch}},
 		EditServer{Key: s.Key, Server: Server{Addr: addr("10.0.0.2"), Port: 80, Weight: 0}},
 		AddServer{s.Key, Server{Addr: addr("10.0.0.3"), Port: 80, Weight: 1}},
 		DelServer{s.Key, s.Servers[0].ID()},
@@ -146,7 +148,7 @@ server = [{ address = "10.0.0.1" }, { address = "10.0.0.2", check = { path = "/o
 			t.Fatal(err)
 		}
 		after := e.Snapshot().Services[0]
-		if !after.Health.Equal(s.Health) || !slices.Equal(after.Server(s.Servers[1].ID()).Checks, s.Servers[1].Checks) {
+		if !after.Health.Equal(s.Health) || after.Redispatch != 3 || !slices.Equal(after.Server(s.Servers[1].ID()).Checks, s.Servers[1].Checks) {
 			t.Errorf("after %v: %+v", c, after)
 		}
 		e.Undo(0)

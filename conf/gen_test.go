@@ -182,6 +182,9 @@ func genService(t *rapid.T) Service {
 	case 2:
 		s.Key = ServiceKey{Proto: rapid.SampledFrom([]uint8{6, 132}).Draw(t, "proto"), Addr: vip, Port: rapid.SampledFrom([]uint16{0, 80}).Draw(t, "port")}
 	}
+	if s.Key.Fwmark != 0 || s.Key.Proto == 6 && s.Key.Port != 0 {
+		s.Redispatch = rapid.IntRange(0, maxRedispatch).Draw(t, "redispatch")
+	}
 	p := &s.Persistence
 	if s.Key.Fwmark == 0 && s.Key.Port == 0 || rapid.Bool().Draw(t, "persistent") {
 		p.Timeout = genSeconds(t, 1, maxSeconds)

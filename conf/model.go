@@ -238,6 +238,9 @@ type Persistence struct {
 	Engine  string        // persistence engine: "" or "sip"
 }
 
+// SameRedispatch is the Redispatch of an EditService that has no word for it.
+const SameRedispatch = -1
+
 // Service is one virtual service with its real servers in the order they were added
 // (the first is the oldest).
 type Service struct {

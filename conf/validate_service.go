@@ -98,7 +98,7 @@ func (p *problems) checkName(path, name string) {
 	}
 }
 
-// maxRedispatch is when Linux, too, has given up: tcp_syn_retries.
+// maxRedispatch is tcp_syn_retries of Linux: clients do not ask much more often.
 const maxRedispatch = 6
 
 func (p *problems) checkKey(path string, s *Service, owners map[netip.Addr]string) {
@@ -125,8 +125,12 @@ func (p *problems) checkKey(path string, s *Service, owners map[netip.Addr]strin
 		// ipvsadm: "Zero port specified for non-persistent service"
 		p.add(listen, "takes all ports, which only a persistent service can; write a port, or persistence = {}")
 	}
-	if s.Redispatch != 0 && serviceProtocols.word(key.Proto) != "tcp" {
+	switch {
+	case s.Redispatch == 0:
+	case serviceProtocols.word(key.Proto) != "tcp":
 		p.add(join(path, "redispatch"), "is only for TCP, whose servers refuse connections; remove it")
+	case key.Port == 0:
+		p.add(join(path, "redispatch"), "is only for a service with a port: a port that nobody is meant to serve would move clients too; remove it")
 	}
 	if s.OnePacket && serviceProtocols.word(key.Proto) != "udp" {
 		// ipvsadm: "One-Packet Scheduling is only for UDP virtual services"

@@ -63,15 +63,14 @@ func (p *problems) warnService(path string, s *Service, cfg *Config) {
 	p.warnHealth(path, s)
 	for i := range s.Servers {
 		d, path := &s.Servers[i], at(join(path, "server"), i)
+		if d.Forward != NAT && s.Redispatch != 0 {
+			p.add(join(path, "forward"), "answers of a %s server do not come by the director, which can keep none of its refusals from clients: redispatch is for nat", forwards.word(d.Forward))
+		}
 		switch {
 		case d.Forward == Local && cfg.Director.HostPort == "" && !cfg.guarded():
 			p.add(join(path, "forward"), "local needs director.host_port, the way to the host's own stack: one is made only where a port has its guard on")
 		case d.Forward == DR && len(cfg.Ports) > 0 && !cfg.ethernet():
 			p.add(join(path, "forward"), "dr needs a port with Ethernet; all ports have driver = \"tun\"")
-		case d.Forward != NAT && s.Redispatch != 0:
-			p.add(join(path, "forward"), "answers of a %s server do not come by the director, which can keep none of its refusals from clients: redispatch is for nat", forwards.word(d.Forward))
-		case d.Forward == Tunnel && d.TunType == TunGUE && d.TunFlags == 0 && d.Addr.Is6():
-			p.add(join(join(path, "tunnel"), "checksum"), "none over IPv6: a kernel's GUE port drops such datagrams (RFC 8200 section 8.1; dirigo realserver takes them); write \"full\"")
 		case d.Forward == NAT && s.OnePacket:
 			p.add(join(path, "forward"), "replies of a NAT server are not translated with one_packet; dr or tun servers answer by themselves")
 		case s.Key.Fwmark == 0 && s.Key.Port == 0 && d.Port != 0:

@@ -42,23 +42,34 @@ var _ [96]byte = [unsafe.Sizeof(Conn{})]byte{}
 type Flags uint32
 
 const (
-	FlagMethod    Flags = 0x0007  // forwarding method: conf.Forward
-	FlagSync      Flags = 0x0020  // made by a sync message
-	FlagNoOutput  Flags = 0x0080  // no packet from the server side has been seen
-	FlagInactive  Flags = 0x0100  // counted as inactive
-	FlagOutSeq    Flags = 0x0200  // sequence numbers of server packets are adjusted
-	FlagInSeq     Flags = 0x0400  // sequence numbers of client packets are adjusted
-	FlagNoCPort   Flags = 0x0800  // client port not known yet
-	FlagTemplate  Flags = 0x1000  // persistence template
-	FlagOnePacket Flags = 0x2000  // never in the table
-	FlagRefused   Flags = 1 << 28 // its server refused it, and the client does not know (ours)
-	FlagApp       Flags = 1 << 29 // an application helper reads along (ours)
-	FlagV6        Flags = 1 << 30 // client and virtual addresses are IPv6 (ours, not the kernel's)
-	FlagDestV6    Flags = 1 << 31 // the server's address is IPv6 (differs with tunnels only)
+	FlagMethod    Flags = 0x0007          // forwarding method: conf.Forward
+	FlagSync      Flags = 0x0020          // made by a sync message
+	FlagNoOutput  Flags = 0x0080          // no packet from the server side has been seen
+	FlagInactive  Flags = 0x0100          // counted as inactive
+	FlagOutSeq    Flags = 0x0200          // sequence numbers of server packets are adjusted
+	FlagInSeq     Flags = 0x0400          // sequence numbers of client packets are adjusted
+	FlagNoCPort   Flags = 0x0800          // client port not known yet
+	FlagTemplate  Flags = 0x1000          // persistence template
+	FlagOnePacket Flags = 0x2000          // never in the table
+	flagRefusals  Flags = 7 << refusalsAt // how many servers refused its client before (ours); see Refusals
+	FlagRefused   Flags = 1 << 28         // its server refused it, and the client does not know (ours)
+	FlagApp       Flags = 1 << 29         // an application helper reads along (ours)
+	FlagV6        Flags = 1 << 30         // client and virtual addresses are IPv6 (ours, not the kernel's)
+	FlagDestV6    Flags = 1 << 31         // the server's address is IPv6 (differs with tunnels only)
 )
+
+const refusalsAt = 25
 
 // Method is the forwarding method bits.
 func (c *Conn) Method() uint8 { return uint8(c.Flags & FlagMethod) }
+
+// Refusals is how many servers have refused the client before, without its knowledge: 0 to 7.
+func (c *Conn) Refusals() int { return int(c.Flags & flagRefusals >> refusalsAt) }
+
+// SetRefusals sets Refusals of a new entry.
+func (c *Conn) SetRefusals(n int) {
+	c.Flags = c.Flags&^flagRefusals | Flags(min(n, 7))<<refusalsAt
+}
 
 // Template reports whether c is a persistence template.
 func (c *Conn) Template() bool { return c.Flags&FlagTemplate != 0 }

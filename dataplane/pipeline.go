@@ -129,9 +129,8 @@ func (w *Worker) reply(f *packet.Frame, a *action) bool {
 		s.Unlock()
 		return true
 	}
-	if w.withholds(f, c, a.server) {
-		a.withheld = true
-		c.Flags |= conntrack.FlagRefused
+	if f.TCPFlags&packet.RST != 0 || c.Flags&conntrack.FlagRefused != 0 {
+		a.withheld = w.withholds(f, c, a.server)
 	}
 	w.advance(s, r, c, conntrack.Output, f, a.server)
 	w.helped(a, r, c)
@@ -166,7 +165,7 @@ func (w *Worker) belongs(f *packet.Frame, s *conntrack.Shard, r conntrack.Ref, a
 	server := w.serverOf(c)
 	if opens(f) {
 		if c.Flags&conntrack.FlagRefused != 0 {
-			a.before = attempt{server, c.InPkts}
+			a.before = attempt{server, c.Refusals() + 1}
 			w.explainEnded(redispatch)
 			s.Expire(r, w.tick)
 			return false, noReason

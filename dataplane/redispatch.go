@@ -10,32 +10,49 @@ import (
 
 // A server whose daemon has died refuses connections until its checks say so. With
 // redispatch those refusals end here: the client hears nothing, repeats its SYN after a
-// second (RFC 6298 section 2.1), and is given to another server. The director keeps no
-// packet for that and answers for nobody. It is NAT's alone, for of other methods the
+// second or so (RFC 6298 section 2.1), and is given to another server. The director keeps
+// no packet for that and answers for nobody. It is NAT's alone, for of other methods the
 // director does not see what servers say.
 
 // attempt is what a client has tried so far whose SYN comes again after a refusal. The zero
 // attempt is a first one.
 type attempt struct {
 	refusedBy *Server
-	syns      uint32 // SYNs that the client has sent before this one
+	refusals  int // that the client was not told of
 }
 
-// withholds reports whether a server's packet of connection c refuses it and is to be kept
-// from the client, as its service may be asked again.
+// withholds takes a server's packet that is a reset, or of a connection that was refused
+// before, and reports whether it is a refusal that is to be kept from the client.
 func (w *Worker) withholds(f *packet.Frame, c *conntrack.Conn, server *Server) bool {
-	if f.TCPFlags&packet.RST == 0 || server == nil || !refuses(f, c) {
+	waits := c.Flags&conntrack.FlagRefused != 0 // for the client's next SYN
+	if server == nil || !refuses(f, c, waits) {
+		c.Flags &^= conntrack.FlagRefused // it has accepted after all
 		return false
 	}
+	if waits { // the answer to a second SYN
+		return true
+	}
 	svc := server.service.Load()
-	return svc != nil && int64(c.InPkts) <= int64(svc.rules.Load().conf.Redispatch)
+	if svc == nil {
+		return false
+	}
+	key, refusals := &svc.Key, c.Refusals()
+	// A port of an FTP service other than its own is one that the server has named.
+	withhold := refusals < svc.rules.Load().conf.Redispatch && (key.Fwmark != 0 || key.Port == c.VirtualPort)
+	if withhold {
+		c.Flags |= conntrack.FlagRefused
+	}
+	if withhold || refusals > 0 {
+		server.refusals.Add(1)
+	}
+	return withhold
 }
 
 // refuses reports whether a server's packet says that nobody listens: a RST that answers a
 // SYN has the sequence number 0 and an acknowledgment (RFC 9293 section 3.10.7.1); one of
 // a server that has accepted goes on from its own SYN.
-func refuses(f *packet.Frame, c *conntrack.Conn) bool {
-	return c.Proto == packet.TCP && c.State == conntrack.TCPSynRecv && conf.Forward(c.Method()) == conf.NAT &&
+func refuses(f *packet.Frame, c *conntrack.Conn, again bool) bool {
+	return c.Proto == packet.TCP && (again || c.State == conntrack.TCPSynRecv) && conf.Forward(c.Method()) == conf.NAT &&
 		f.TCPFlags&(packet.RST|packet.ACK|packet.SYN) == packet.RST|packet.ACK &&
 		binary.BigEndian.Uint32(f.Buf[f.L4+4:]) == 0
 }

@@ -143,3 +143,150 @@ func TestRedispatchWithoutAnother(t *testing.T) {
 		t.Errorf("%v, and the client got %+v", g.r, f.Flow)
 	}
 }
+
+// Two SYNs reach a server before its first refusal: neither refusal is told, nor one that
+// comes when the client has gone on to another server. What the server accepts after all is
+// a connection like any other.
+func TestSecondRefusalAndSecondThoughts(t *testing.T) {
+	syn, ack := tcp(client, 4000, packet.SYN).Frame(), tcp(client, 4000, packet.ACK).Frame()
+	twice := func(t *testing.T) *rig {
+		g := newRig(t, 1)
+		again(g, 1, false, server(rs1, 80, conf.NAT), server(rs2, 80, conf.NAT))
+		g.rx(0, 0, syn, packet.Vnet{})
+		g.rx(0, 0, syn, packet.Vnet{})
+		if out := g.rx(0, 1, refusal(rs2, 4000), packet.Vnet{}); len(out) > 0 {
+			t.Fatalf("the first refusal was told (%v)", g.r)
+		}
+		return g
+	}
+	g := twice(t)
+	if out := g.rx(0, 1, refusal(rs2, 4000), packet.Vnet{}); len(out) > 0 || g.r != dataplane.RefusalWithheld {
+		t.Errorf("the second refusal was told (%v)", g.r)
+	}
+	of := []dataplane.ServerOf{{Service: conf.ServiceKey{Proto: packet.TCP, Addr: vip.Netip(), Port: 80}, Server: conf.ServerID{Addr: rs2.Netip(), Port: 80}}}
+	if n := g.plane.Signs(of, 2*time.Second)[0].Refused; n != 1 {
+		t.Errorf("%d refusals of one connection", n)
+	}
+	g.now += time.Second
+	g.rx(0, 0, syn, packet.Vnet{})
+	if out := g.rx(0, 1, refusal(rs2, 4000), packet.Vnet{}); len(out) > 0 && g.one(out, 0).Flow.Dst == client {
+		t.Errorf("a late refusal was told (%v)", g.r)
+	}
+
+	g = twice(t)
+	g.rx(0, 1, answer(rs2, 80, client, 4000, packet.SYN|packet.ACK).Frame(), packet.Vnet{})
+	g.rx(0, 0, ack, packet.Vnet{})
+	if to := g.one(g.rx(0, 0, syn, packet.Vnet{}), 1).Flow.Dst; to != rs2 {
+		t.Errorf("a late SYN of an accepted connection went to %v", to.Netip())
+	}
+}
+
+// A hash that leads to the server which refused, and was taken out meanwhile, is no reason to
+// send the client away.
+func TestRedispatchPastAHash(t *testing.T) {
+	for _, scheduler := range []string{"sh", "dh", "mh"} {
+		g := newRig(t, 1)
+		k := g.add(conf.Service{Key: conf.ServiceKey{Proto: packet.TCP, Addr: vip.Netip(), Port: 80}, Scheduler: scheduler, Redispatch: 1},
+			server(rs1, 80, conf.NAT), server(rs2, 80, conf.NAT))
+		first := g.one(g.rx(0, 0, tcp(client, 4000, packet.SYN).Frame(), packet.Vnet{}), 1).Flow.Dst
+		g.rx(0, 1, refusal(first, 4000), packet.Vnet{})
+		out := server(first, 80, conf.NAT)
+		out.Weight = 0
+		if err := g.plane.EditServer(k, out); err != nil {
+			t.Fatal(err)
+		}
+		g.now += time.Second
+		if to := g.one(g.rx(0, 0, tcp(client, 4000, packet.SYN).Frame(), packet.Vnet{}), 1).Flow; to.Dst == first || to.Proto != packet.TCP {
+			t.Errorf("%s: %v, then %v (%v)", scheduler, first.Netip(), to.Dst.Netip(), g.r)
+		}
+	}
+}
+
+// An FTP server may refuse a data connection that it has asked for: the client's session is
+// with it all the same.
+func TestRefusedDataConnection(t *testing.T) {
+	g := newRig(t, 1)
+	k := conf.ServiceKey{Proto: packet.TCP, Addr: vip.Netip(), Port: 21}
+	g.add(conf.Service{Key: k, Scheduler: "fo", Redispatch: 3, Persistence: conf.Persistence{Timeout: time.Minute}},
+		server(rs1, 21, conf.NAT), server(rs2, 21, conf.NAT))
+	from := func(sport, dport uint16, flags uint8, text string, seq, ack uint32) []sent {
+		s := tcp(client, sport, flags)
+		s.Flow.DstPort, s.Payload, s.Seq, s.Ack = dport, []byte(text), seq, ack
+		return g.rx(0, 0, s.Frame(), packet.Vnet{})
+	}
+	back := func(sport, dport uint16, flags uint8, text string, seq, ack uint32) []sent {
+		s := answer(rs2, sport, client, dport, flags)
+		s.Payload, s.Seq, s.Ack = []byte(text), seq, ack
+		return g.rx(0, 1, s.Frame(), packet.Vnet{})
+	}
+	const data = 156*256 + 64
+	from(4000, 21, packet.SYN, "", 100, 0)
+	back(21, 4000, packet.SYN|packet.ACK, "", 500, 101)
+	from(4000, 21, packet.ACK, "", 101, 501)
+	from(4000, 21, packet.ACK, "PASV\r\n", 101, 501)
+	back(21, 4000, packet.ACK, "227 Entering Passive Mode (10,0,2,12,156,64).\r\n", 501, 107)
+	if to := g.one(from(4001, data, packet.SYN, "", 900, 0), 1).Flow; to.Dst != rs2 || to.DstPort != data {
+		t.Fatalf("the data connection goes to %v port %d", to.Dst.Netip(), to.DstPort)
+	}
+	if out := back(data, 4001, packet.RST|packet.ACK, "", 0, 901); len(out) != 1 || g.one(out, 0).Flow.Src != vip {
+		t.Errorf("the client was not told: %v", g.r)
+	}
+	if to := g.one(from(4002, 21, packet.SYN, "", 100, 0), 1).Flow.Dst; to != rs2 {
+		t.Errorf("the client's next session is with %v", to.Netip())
+	}
+}
+
+// Passive signs have every refusal once, told or not, and none of a server that has the
+// connections which another refused.
+func TestSignsOfWithheldRefusals(t *testing.T) {
+	for _, c := range []struct {
+		redispatch int
+		servers    []conf.Server
+		refused    map[packet.Addr]int // in all, of 40 clients
+	}{
+		{0, []conf.Server{server(rs1, 80, conf.NAT), server(rs2, 80, conf.NAT)}, map[packet.Addr]int{rs1: 0, rs2: 40}},
+		{3, []conf.Server{server(rs1, 80, conf.NAT), server(rs2, 80, conf.NAT)}, map[packet.Addr]int{rs1: 0, rs2: 40}},
+		{1, []conf.Server{server(rs2, 80, conf.NAT)}, map[packet.Addr]int{rs2: 80}}, // each asks twice
+	} {
+		g := newRig(t, 1)
+		k := again(g, c.redispatch, false, c.servers...)
+		var of []dataplane.ServerOf
+		for i := range c.servers {
+			of = append(of, dataplane.ServerOf{Service: k, Server: c.servers[i].ID()})
+		}
+		refused, unanswered := map[packet.Addr]int{}, 0
+		open := func(sport uint16) {
+			if to := g.one(g.rx(0, 0, tcp(client, sport, packet.SYN).Frame(), packet.Vnet{}), 1).Flow.Dst; to == rs2 {
+				g.rx(0, 1, refusal(rs2, sport), packet.Vnet{})
+			} else {
+				g.rx(0, 1, answer(rs1, 80, client, sport, packet.SYN|packet.ACK).Frame(), packet.Vnet{})
+			}
+		}
+		look := func() {
+			for i, s := range g.plane.Signs(of, 2*time.Second) {
+				refused[packet.AddrFrom(of[i].Server.Addr)] += s.Refused
+				unanswered += s.Unanswered
+			}
+		}
+		for tick := range uint16(60) { // of 0.1 s
+			if tick < 40 {
+				open(4000 + tick)
+			}
+			if c.redispatch > 0 && tick >= 10 && tick < 50 {
+				open(4000 + tick - 10) // the second SYN, one second later
+			}
+			if tick%20 == 19 {
+				look()
+			}
+			g.now += 100 * time.Millisecond
+		}
+		for a, want := range c.refused {
+			if refused[a] != want {
+				t.Errorf("redispatch %d, %d servers: %d refusals of %v, want %d", c.redispatch, len(c.servers), refused[a], a.Netip(), want)
+			}
+		}
+		if unanswered > 0 {
+			t.Errorf("redispatch %d, %d servers: %d unanswered", c.redispatch, len(c.servers), unanswered)
+		}
+	}
+}

@@ -54,7 +54,7 @@ var ruleTexts = [Reasons]string{
 	Martian:              "nobody on a link has the source address {src}: loopback, this net, multicast or broadcast",
 	SourceRouted:         "IPv4 source route option, which is not followed",
 	StrayAnswer:          "{src} is a nat server and the packet belongs to no connection (sysctl nat_icmp_send is on); the server is told port unreachable",
-	RefusalWithheld:      "{server} refuses the connection, and the client is not told (redispatch of {service}): it asks again, and another server gets it",
+	RefusalWithheld:      "{server} refuses the connection, and the client is not told (redispatch of {service}): it asks again, and goes to another server if there is one",
 	NoDestination:        "no server of {service} can take the connection; the client is told port unreachable",
 	PortMismatch:         "{service} takes other ports than its own only while it is persistent, and it is not; the client is told port unreachable",
 	ServerGone:           "the connection's server {server} was removed (sysctl expire_nodest_conn is off, so the connection stays)",

@@ -61,7 +61,7 @@ func (w *Worker) schedule(f *packet.Frame, fl *packet.Flow, icmp bool, before at
 			port = server.Port
 		}
 	}
-	return w.connect(f, fl, icmp, rules, server, parent, port, before.syns)
+	return w.connect(f, fl, icmp, rules, server, parent, port, before.refusals)
 }
 
 // pick asks the scheduler. A server that has just refused the client is chosen only if
@@ -69,29 +69,29 @@ func (w *Worker) schedule(f *packet.Frame, fl *packet.Flow, icmp bool, before at
 func (w *Worker) pick(fl *packet.Flow, rules *serviceRules, refusedBy *Server) *Server {
 	w.request = sched.Request{Src: fl.Src, Dst: fl.Dst, SrcPort: fl.SrcPort, Proto: fl.Proto, V6: fl.V6, Now: w.now}
 	s := rules.sched.Pick(&w.request)
+	if refusedBy != nil && (s == nil || s.ID == refusedBy.ID) { // nil: a hash leads there
+		if other := rules.sched.Besides(&refusedBy.Server); other != nil {
+			s = other
+		}
+	}
 	if s == nil {
 		w.explainNoServer(rules)
 		return nil
-	}
-	if refusedBy != nil && s.ID == refusedBy.ID {
-		if other := rules.sched.Besides(s); other != nil {
-			s = other
-		}
 	}
 	w.explainPick(rules.schedName)
 	return w.plane.servers.at(s.ID)
 }
 
-// connect makes the connection's entry and takes the packet as its first, or, after those
-// that were refused, as the next one.
-func (w *Worker) connect(f *packet.Frame, fl *packet.Flow, icmp bool, rules *serviceRules, server *Server, parent template, port uint16, syns uint32) (a action, v Verdict, r Reason) {
+// connect makes the connection's entry and takes the packet as its first. So many servers
+// have refused the client before.
+func (w *Worker) connect(f *packet.Frame, fl *packet.Flow, icmp bool, rules *serviceRules, server *Server, parent template, port uint16, refusals int) (a action, v Verdict, r Reason) {
 	sr := server.rules.Load()
 	c := conntrack.Conn{
 		Client: fl.Src, ClientPort: fl.SrcPort, Virtual: fl.Dst, VirtualPort: fl.DstPort,
 		Dest: server.Addr, DestPort: port, Proto: fl.Proto, Server: server.ID,
 		Flags: sr.flags(), Timeout: conntrack.Initial,
-		InPkts: syns,
 	}
+	c.SetRefusals(refusals)
 	if fl.V6 {
 		c.Flags |= conntrack.FlagV6
 	}

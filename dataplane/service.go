@@ -46,6 +46,7 @@ type Server struct {
 	persistent   atomic.Int32 // templates bound to it (kernel: persistconns)
 	upper, lower atomic.Int32
 	down         atomic.Bool  // see SetDown
+	refusals     atomic.Int32 // since Signs looked: those that clients were not told of, and those after them
 	mtu          atomic.Int32 // of the path, as a router said; see pathMTU
 	mtuUntil     atomic.Int64
 	trashAt      int           // place in the trash

@@ -11,14 +11,13 @@ import (
 type Signs struct {
 	Conns      uint64 // connections it has got so far, as the workers last handed over
 	Unanswered int    // TCP clients that had to repeat their SYN
-	Refused    int    // TCP connections that the server reset at once; seen with NAT alone
+	Refused    int    // TCP connections that the server reset at once, also those that the client was not told of; seen with NAT alone
 }
 
 // Signs looks for signs of trouble that came within the last period, 1 to 3 seconds: a
 // client asks again one second after its first SYN and two after its second (RFC 6298
 // section 2.1 and 5.5), so with one call each two seconds every sign is seen once. It is
-// one pass over the table, and nothing is done for it while packets pass. Safe for
-// concurrent use.
+// one pass over the table, and little is done for it while packets pass. It has one caller.
 func (p *Plane) Signs(servers []ServerOf, period time.Duration) []Signs {
 	out := make([]Signs, len(servers))
 	at := map[uint32]int{}
@@ -29,6 +28,7 @@ func (p *Plane) Signs(servers []ServerOf, period time.Duration) []Signs {
 			continue
 		}
 		at[id] = i
+		out[i].Refused = int(p.servers.at(id).refusals.Swap(0)) // those of redispatch, whose entries are short-lived
 		if int(id) < len(p.stats.servers) {
 			out[i].Conns = p.stats.servers[id].Counter.Conns
 		}
@@ -36,7 +36,7 @@ func (p *Plane) Signs(servers []ServerOf, period time.Duration) []Signs {
 	p.stats.mu.Unlock()
 	now, recent := conntrack.TickOf(p.clock()), conntrack.Ticks(period)
 	p.conns.Scan(func(c *conntrack.Conn) {
-		if c.Proto != packet.TCP || c.Template() || c.InPkts > 2 && c.Flags&conntrack.FlagRefused == 0 {
+		if c.Proto != packet.TCP || c.Template() || c.InPkts > 2 {
 			return
 		}
 		i, ok := at[c.Server]
@@ -46,7 +46,7 @@ func (p *Plane) Signs(servers []ServerOf, period time.Duration) []Signs {
 		switch {
 		case c.State == conntrack.TCPSynRecv && c.InPkts == 2:
 			out[i].Unanswered++
-		case c.State == conntrack.TCPClose && (c.InPkts == 1 || c.Flags&conntrack.FlagRefused != 0):
+		case c.State == conntrack.TCPClose && c.InPkts == 1 && c.Flags&conntrack.FlagRefused == 0 && c.Refusals() == 0:
 			out[i].Refused++
 		}
 	})

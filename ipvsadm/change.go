@@ -13,7 +13,9 @@ func (cmd *Command) Change() (c conf.Change, ok bool) {
 	case OpAddService:
 		return conf.AddService{Service: cmd.Service}, true
 	case OpEditService:
-		return conf.EditService{Service: cmd.Service}, true
+		s := cmd.Service
+		s.Redispatch = conf.SameRedispatch
+		return conf.EditService{Service: s}, true
 	case OpDeleteService:
 		return conf.DelService{Key: cmd.Key}, true
 	case OpFlush:

@@ -74,8 +74,13 @@ const again = 2
 func confirm(stored runs, faults []fault, run func(which string) ([]byte, error)) ([]fault, error) {
 	for range again {
 		var still []fault
+		done := map[string]bool{}
 		for _, f := range faults {
 			fmt.Fprintln(os.Stderr, "bench: once more:", f)
+			if done[f.name] {
+				continue
+			}
+			done[f.name] = true
 			out, err := run(pattern(f.name))
 			if err != nil {
 				return nil, err

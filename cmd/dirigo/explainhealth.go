@@ -40,10 +40,10 @@ func explainServer(w io.Writer, s *api.ServiceHealth, d *api.ServerHealth) {
 		switch {
 		case !c.Up:
 			verdict = "down"
-		case c.Unchecked && c.Last == nil:
-			verdict = "up, not asked yet"
-		case c.Unchecked:
+		case c.Unchecked && c.Last != nil && c.Last.Why == "local":
 			verdict = "up, but it cannot be asked"
+		case c.Unchecked:
+			verdict = "up, not asked yet"
 		}
 		row := fmt.Sprintf("%d good in a row", c.Good)
 		if c.Bad > 0 {

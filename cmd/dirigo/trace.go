@@ -92,7 +92,11 @@ func journeyText(j *api.Journey) string {
 	case c != nil:
 		stage("lookup", "no connection: a new one")
 	}
-	if j.EndedBy != "" {
+	switch j.EndedBy {
+	case "":
+	case "redispatch":
+		stage("", "its server refused the connection before (redispatch)")
+	default:
 		stage("", "the older one was ended (sysctl %s)", j.EndedBy)
 	}
 	switch {

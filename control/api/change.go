@@ -130,6 +130,9 @@ func (c *Change) Conf() (conf.Change, error) {
 		if c.Op == OpAddService {
 			return conf.AddService{Service: s}, nil
 		}
+		if c.Service.Redispatch == nil {
+			s.Redispatch = conf.SameRedispatch
+		}
 		return conf.EditService{Service: s}, nil
 	case OpDeleteService:
 		if err := need(c.Key != nil, "service"); err != nil {
@@ -178,7 +181,10 @@ func ChangeOf(c conf.Change) (Change, error) {
 		return Change{Op: OpAddService, Service: &s}, nil
 	case conf.EditService:
 		s := ServiceOf(&c.Service)
-		s.Servers = nil
+		s.Servers, s.Redispatch = nil, nil
+		if r := c.Service.Redispatch; r != conf.SameRedispatch {
+			s.Redispatch = &r
+		}
 		return Change{Op: OpEditService, Service: &s}, nil
 	case conf.DelService:
 		return Change{Op: OpDeleteService, Key: &c.Key}, nil

@@ -144,3 +144,42 @@ func FuzzDecodeChanges(f *testing.F) {
 		}
 	})
 }
+
+// An edit that says nothing of redispatch leaves it alone, as one by ipvsadm does; one that
+// says 0 turns it off.
+func TestRedispatchOfEdits(t *testing.T) {
+	for _, c := range []struct {
+		wire string
+		want int
+	}{
+		{`{"op":"edit_service","definition":{"service":"tcp/192.0.2.1:80"}}`, conf.SameRedispatch},
+		{`{"op":"edit_service","definition":{"service":"tcp/192.0.2.1:80","redispatch":0}}`, 0},
+		{`{"op":"edit_service","definition":{"service":"tcp/192.0.2.1:80","redispatch":2}}`, 2},
+		{`{"op":"add_service","definition":{"service":"tcp/192.0.2.1:80"}}`, 0},
+		{`{"op":"add_service","definition":{"service":"tcp/192.0.2.1:80","redispatch":2}}`, 2},
+	} {
+		var in Change
+		if err := json.Unmarshal([]byte(c.wire), &in); err != nil {
+			t.Fatal(err)
+		}
+		change, err := in.Conf()
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := 0
+		switch change := change.(type) {
+		case conf.EditService:
+			got = change.Service.Redispatch
+		case conf.AddService:
+			got = change.Service.Redispatch
+		}
+		back, err := ChangeOf(change)
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, err := back.Conf()
+		if got != c.want || err != nil || !reflect.DeepEqual(again, change) {
+			t.Errorf("%s: %d, want %d; sent on it is %+v, %v", c.wire, got, c.want, again, err)
+		}
+	}
+}

@@ -15,7 +15,7 @@ type Service struct {
 	Scheduler   string          `json:"scheduler,omitempty"`
 	Flags       []string        `json:"flags,omitempty"`
 	OnePacket   bool            `json:"one_packet,omitempty"`
-	Redispatch  int             `json:"redispatch,omitempty"`
+	Redispatch  *int            `json:"redispatch,omitempty"` // nil: 0, and of an edit what it was
 	Persistence *Persistence    `json:"persistence,omitempty"`
 	Servers     []Server        `json:"servers,omitempty"` // the oldest first
 }
@@ -48,7 +48,10 @@ type Tunnel struct {
 
 // ServiceOf is a service of the desired state with its servers.
 func ServiceOf(s *conf.Service) Service {
-	out := Service{Name: s.Name, Service: s.Key, Scheduler: s.Scheduler, Flags: conf.FlagNames(s.Scheduler, s.SchedFlags), OnePacket: s.OnePacket, Redispatch: s.Redispatch}
+	out := Service{Name: s.Name, Service: s.Key, Scheduler: s.Scheduler, Flags: conf.FlagNames(s.Scheduler, s.SchedFlags), OnePacket: s.OnePacket}
+	if s.Redispatch > 0 {
+		out.Redispatch = &s.Redispatch
+	}
 	if p := s.Persistence; p != (conf.Persistence{}) {
 		out.Persistence = &Persistence{Timeout: int(p.Timeout / time.Second), Prefix: p.Prefix, Engine: p.Engine}
 		if p.Netmask.IsValid() {
@@ -76,7 +79,10 @@ func ServerOf(d *conf.Server) Server {
 // Conf is the service in the words of the desired state. What it cannot mean is an
 // error; whether it breaks a rule is for the director to say.
 func (s *Service) Conf() (out conf.Service, err error) {
-	out = conf.Service{Name: s.Name, Key: s.Service, Scheduler: s.Scheduler, OnePacket: s.OnePacket, Redispatch: s.Redispatch}
+	out = conf.Service{Name: s.Name, Key: s.Service, Scheduler: s.Scheduler, OnePacket: s.OnePacket}
+	if s.Redispatch != nil {
+		out.Redispatch = *s.Redispatch
+	}
 	if out.Scheduler == "" {
 		out.Scheduler = conf.DefaultScheduler
 	}
