@@ -19,8 +19,8 @@ func (t *Table) Hash(proto uint8, client *packet.Addr, port uint16) uint64 {
 
 // FetchBucket asks for the memory of a client's shard and bucket.
 func (t *Table) FetchBucket(h uint64) {
-	prefetch(unsafe.Pointer(t.bucket(h)))
-	prefetch(unsafe.Pointer(t.shard(h)))
+	packet.Prefetch(unsafe.Pointer(t.bucket(h)))
+	packet.PrefetchWrite(unsafe.Pointer(t.shard(h))) // its lock
 }
 
 // FetchEntry asks for the memory of the newest entry that may be of a client's end. It
@@ -32,7 +32,7 @@ func (t *Table) FetchEntry(h uint64) {
 	b := t.bucket(h)
 	if m := b.holders(tagOf(h)); m != 0 {
 		c := unsafe.Pointer(&t.conns[b.refs[lane(m)]])
-		prefetch(c) // an entry lies in two lines
-		prefetch(unsafe.Add(c, 64))
+		packet.PrefetchWrite(c) // an entry lies in two lines
+		packet.PrefetchWrite(unsafe.Add(c, 64))
 	}
 }

@@ -27,10 +27,6 @@ const (
 	// expireBudget is how many connections a worker ends in a turn at most: a hundredth of
 	// a millisecond's work or two, while their memory is cold.
 	expireBudget = 256
-
-	// cachedConns is how many connections stay in a core's own cache, so that asking for
-	// their memory would only cost: at 160 bytes each with their bucket, half a mebibyte.
-	cachedConns = 3000
 )
 
 // A Worker runs frames to completion: it has one queue of each port, takes batches,
@@ -222,9 +218,7 @@ func (w *Worker) Turn() (frames, port int, err error) {
 // waits for it once and not each frame for itself.
 func (w *Worker) run(frames []packet.Frame, p int) {
 	w.parse(frames, p)
-	if w.conns.Len() > cachedConns {
-		w.fetch(frames)
-	}
+	w.fetch(frames)
 	for i := range frames {
 		_, reason := w.process(&frames[i], w.bad[i])
 		w.count.reasons[reason]++

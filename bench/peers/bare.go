@@ -19,7 +19,7 @@ import (
 func runBare(args []string) error {
 	c := bare.Config{}
 	f := flag.NewFlagSet("bare", flag.ContinueOnError)
-	mode := f.String("mode", "ring", "ring, batch or xdp; or ebpf: package fastpath")
+	mode := f.String("mode", "ring", "ring, batch, blocks or xdp; or ebpf: package fastpath")
 	vip := f.String("vip", "", "address that clients send to")
 	server := f.String("server", "", "address of the server")
 	clientMAC := f.String("client-mac", "", "next hop of answers")

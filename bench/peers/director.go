@@ -14,8 +14,8 @@ import (
 const readyTime = 10 * time.Second
 
 // director is the built director with a forwarding method, one worker and otherwise its
-// defaults; latency "" leaves that setting out.
-func director(method, latency string) func(*env, *network) *lab.Proc {
+// defaults, but for lines of each port's.
+func director(method, port string) func(*env, *network) *lab.Proc {
 	return func(e *env, n *network) *lab.Proc {
 		if method != "nat" {
 			n.past()
@@ -23,7 +23,7 @@ func director(method, latency string) func(*env, *network) *lab.Proc {
 		if method == "dr" {
 			n.realServer(e)
 		}
-		p, _ := startDirector(e, n, directorConfig(method, latency, ""))
+		p, _ := startDirector(e, n, directorConfig(method, port, ""))
 		return p
 	}
 }
@@ -58,14 +58,11 @@ func startProgram(e *env, n *network, command []string, config string) (p *lab.P
 	return p, socket
 }
 
-func directorConfig(method, latency, more string) string {
+func directorConfig(method, port, more string) string {
 	var b strings.Builder
 	b.WriteString("[director]\nworkers = 1\ncontrol = \"DIR/control.sock\"\n" + more)
 	for _, dev := range []string{"d0", "d1"} {
-		fmt.Fprintf(&b, "[[port]]\nname = %q\n", dev)
-		if latency != "" {
-			fmt.Fprintf(&b, "latency = %q\n", latency)
-		}
+		fmt.Fprintf(&b, "[[port]]\nname = %q\n%s", dev, port)
 	}
 	for _, l := range []struct {
 		proto string

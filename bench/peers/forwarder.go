@@ -20,6 +20,8 @@ type forwarder struct {
 	// setting is a latency setting that is not the default: of interest where round trips
 	// are measured.
 	setting bool
+	// rates: of interest for packets a second and one stream, as each packet waits for others.
+	rates bool
 	// established: it is about flows that are there, not about new connections.
 	established bool
 	// optional: made of what a kernel may not have, or refuse. Then its row says so.
@@ -50,15 +52,17 @@ func forwarders(latencies []string) []forwarder {
 		{name: "nginx", title: "nginx stream", proxy: true, start: nginxStream},
 		{name: "bare-ring", title: "bare AF_PACKET, ring", start: bareForwarder("ring")},
 		{name: "bare-batch", title: "bare AF_PACKET, recvmmsg", start: bareForwarder("batch")},
+		{name: "bare-blocks", title: "bare AF_PACKET, blocks", rates: true, start: bareForwarder("blocks")},
 		{name: "bare-xdp", title: "bare AF_XDP, all offloads off", optional: true, start: bareXDP},
 		{name: "ebpf-nat", title: "eBPF NAT of established flows", established: true, optional: true, start: fastNAT(false)},
 		{name: "ebpf-nat-rps", title: "eBPF NAT of established flows, RPS", established: true, optional: true, start: fastNAT(true)},
 		{name: "dirigo-nat", title: "Dirigo NAT", start: director("nat", "")},
+		{name: "dirigo-nat-blocks", title: "Dirigo NAT, mode blocks", rates: true, start: director("nat", "mode = \"blocks\"\n")},
 		{name: "dirigo-dr", title: "Dirigo DR", past: true, start: director("dr", "")},
 		{name: "dirigo-tun", title: "Dirigo IPIP", past: true, tunnel: true, start: director("tun", "")},
 	}
 	for _, l := range latencies {
-		list = append(list, forwarder{name: "dirigo-nat-" + l, title: "Dirigo NAT, latency " + l, setting: true, start: director("nat", l)})
+		list = append(list, forwarder{name: "dirigo-nat-" + l, title: "Dirigo NAT, latency " + l, setting: true, start: director("nat", fmt.Sprintf("latency = %q\n", l))})
 	}
 	return list
 }

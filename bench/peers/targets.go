@@ -15,7 +15,7 @@ type target struct {
 }
 
 // targets are the project's own, made for two CPUs. bare is the bare forwarder that
-// receives as the director does by default.
+// receives as the director does by default; blocks are an option for rate alone.
 func targets() (list []target) {
 	const bare = "bare-ring"
 	rate := value("rate", 1)
@@ -25,6 +25,9 @@ func targets() (list []target) {
 			target{what + "NAT", m.measure, "dirigo-nat", rate, "nft", 1.4, false},
 			target{what + "NAT", m.measure, "dirigo-nat", rate, "nft-rps", 1.3, false},
 			target{what + "NAT", m.measure, "dirigo-nat", rate, bare, 0.9, false},
+			target{what + "NAT by blocks", m.measure, "dirigo-nat-blocks", rate, "nft", 1.4, false},
+			target{what + "NAT by blocks", m.measure, "dirigo-nat-blocks", rate, "nft-rps", 1.3, false},
+			target{what + "NAT by blocks", m.measure, "dirigo-nat-blocks", rate, "bare-blocks", 0.9, false},
 			target{what + "DR", m.measure, "dirigo-dr", rate, "dirigo-nat", 1, false},
 			target{what + "IPIP", m.measure, "dirigo-tun", rate, "dirigo-nat", 1, false})
 	}

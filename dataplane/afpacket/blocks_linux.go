@@ -207,6 +207,7 @@ func readRecord(block []byte, off *uint32, f *packet.Frame) verdict {
 	if mac < recordAddr+frameStart || end > uint64(len(record)) || a.snaplen < ethLen {
 		return skipMalformed
 	}
+	packet.PrefetchWrite(unsafe.Pointer(&record[mac]))
 	f.Buf = record[recordAddr:end:end]
 	f.Start, f.End = uint32(mac)-recordAddr, uint32(end)-recordAddr
 	f.L2 = true

@@ -277,6 +277,8 @@ func readSlot(slot []byte, h *unix.Tpacket2Hdr, status uint32, f *packet.Frame) 
 	if mac < slotAddr+frameStart || end > uint64(len(slot)) || a.snaplen < ethLen {
 		return skipMalformed
 	}
+	packet.PrefetchWrite(unsafe.Pointer(&slot[mac]))
+	packet.Prefetch(unsafe.Pointer(&slot[min(mac+64, end-1)])) // of the smallest frames the rest
 	f.Buf = slot[slotAddr:]
 	f.Start, f.End = uint32(mac)-slotAddr, uint32(end)-slotAddr
 	f.L2 = true

@@ -38,8 +38,10 @@ func open(mode string, c Config) (ports [2]port, shut func() error, err error) {
 		return openPacket(afpacket.Ring, c)
 	case afpacket.Batch.String():
 		return openPacket(afpacket.Batch, c)
+	case afpacket.Blocks.String():
+		return openPacket(afpacket.Blocks, c)
 	}
-	return ports, nil, fmt.Errorf("mode %q: want %v, %v or %s", mode, afpacket.Ring, afpacket.Batch, XDP)
+	return ports, nil, fmt.Errorf("mode %q: want %v, %v, %v or %s", mode, afpacket.Ring, afpacket.Batch, afpacket.Blocks, XDP)
 }
 
 func openPacket(mode afpacket.Mode, c Config) (ports [2]port, shut func() error, err error) {
