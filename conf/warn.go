@@ -10,6 +10,11 @@ func (p *problems) warn(cfg *Config) {
 	if len(cfg.Ports) == 0 {
 		p.add("port", "there is no [[port]], so no frame comes in")
 	}
+	for i := range cfg.Ports {
+		if port := &cfg.Ports[i]; port.Mode == BlocksMode && port.Latency == Low {
+			p.add(join(at("port", i), "latency"), "low has little effect with mode = \"blocks\": each packet waits for its block, 1 to 2 ms")
+		}
+	}
 	for i := range cfg.Routes {
 		if r := &cfg.Routes[i]; r.Via.IsValid() && !cfg.onLink(r) {
 			p.add(join(at("route", i), "via"), "%v is in no network of %s", r.Via, portOrAny(r.Port))

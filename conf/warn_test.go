@@ -122,3 +122,17 @@ func TestMarkWarnings(t *testing.T) {
 		}
 	}
 }
+
+// A port that is to answer at once and yet waits for blocks.
+func TestWarnsOfLateBlocks(t *testing.T) {
+	for text, want := range map[string]string{
+		"mode = \"blocks\"\nlatency = \"low\"":        `w.toml:4: port[0] "eth0".latency: low has little effect with mode = "blocks": each packet waits for its block, 1 to 2 ms`,
+		"mode = \"blocks\"\nlatency = \"throughput\"": "",
+		"latency = \"low\"":                           "",
+	} {
+		_, warnings, err := Check("w.toml", []byte("[[port]]\nname = \"eth0\"\n"+text+"\n"))
+		if got := warnings.Error(); got != want || err != nil {
+			t.Errorf("%s: %q, %v; want %q", text, got, err, want)
+		}
+	}
+}

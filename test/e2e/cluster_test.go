@@ -30,6 +30,7 @@ type cluster struct {
 // shape is what may differ between clusters.
 type shape struct {
 	method  string // nat, dr, tun
+	mode    string // how the director's ports receive; "" is its default
 	tunnel  string // type of tun's tunnels; "" is ipip
 	arms    int    // 1 or 2; 0 is 2
 	servers int    // 0 is 2
@@ -52,6 +53,9 @@ func (s shape) String() string {
 	name := fmt.Sprintf("%s%s/%d-arm", s.method, s.tunnel, s.arms)
 	if s.v6 {
 		name += "/IPv6"
+	}
+	if s.mode != "" {
+		name += "/" + s.mode
 	}
 	return name
 }
@@ -131,10 +135,14 @@ func newCluster(t testing.TB, s shape) *cluster {
 func (c *cluster) config(workers int, rest string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "[director]\nworkers = %d\n", workers)
-	if c.shape.arms == 2 {
-		b.WriteString("[[port]]\nname = \"out\"\n")
+	mode := ""
+	if c.shape.mode != "" {
+		mode = fmt.Sprintf("mode = %q\n", c.shape.mode)
 	}
-	b.WriteString("[[port]]\nname = \"in\"\n")
+	if c.shape.arms == 2 {
+		b.WriteString("[[port]]\nname = \"out\"\n" + mode)
+	}
+	b.WriteString("[[port]]\nname = \"in\"\n" + mode)
 	b.WriteString(c.fill(rest))
 	return b.String()
 }

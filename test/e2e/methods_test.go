@@ -17,6 +17,8 @@ func TestMethods(t *testing.T) {
 		{method: "nat", arms: 2, servers: 3, v6: true}, {method: "nat", arms: 1, servers: 3, v6: true},
 		{method: "dr", arms: 2, servers: 3, v6: true}, {method: "dr", arms: 1, servers: 3, v6: true},
 		{method: "tun", arms: 2, servers: 3, v6: true}, {method: "tun", arms: 1, servers: 3, v6: true},
+		{method: "nat", arms: 2, servers: 3, mode: "batch"},
+		{method: "nat", arms: 2, servers: 3, mode: "blocks"}, {method: "tun", arms: 1, servers: 3, mode: "blocks"},
 	} {
 		t.Run(s.String(), func(t *testing.T) {
 			c := newCluster(t, s)
@@ -40,7 +42,13 @@ func TestMethods(t *testing.T) {
 // The director's link goes down and comes up again, as when a cable is pulled: it goes
 // on by itself, routes that the host lost and got back included.
 func TestLinkDownAndUp(t *testing.T) {
-	c := newCluster(t, shape{method: "nat", arms: 2, servers: 2})
+	for _, mode := range []string{"ring", "batch", "blocks"} {
+		t.Run(mode, func(t *testing.T) { linkDownAndUp(t, mode) })
+	}
+}
+
+func linkDownAndUp(t *testing.T, mode string) {
+	c := newCluster(t, shape{method: "nat", arms: 2, servers: 2, mode: mode})
 	d := startDirector(t, c.director, c.config(2, c.web("rr", "", 1, 1)))
 	fetch(c, c.client, 4, 1, c.url("/"))
 	for _, dev := range []string{"out", "in"} {
