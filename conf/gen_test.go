@@ -182,9 +182,6 @@ func genService(t *rapid.T) Service {
 	case 2:
 		s.Key = ServiceKey{Proto: rapid.SampledFrom([]uint8{6, 132}).Draw(t, "proto"), Addr: vip, Port: rapid.SampledFrom([]uint16{0, 80}).Draw(t, "port")}
 	}
-	if s.Key.Fwmark != 0 || s.Key.Proto == 6 && s.Key.Port != 0 {
-		s.Redispatch = rapid.IntRange(0, maxRedispatch).Draw(t, "redispatch")
-	}
 	p := &s.Persistence
 	if s.Key.Fwmark == 0 && s.Key.Port == 0 || rapid.Bool().Draw(t, "persistent") {
 		p.Timeout = genSeconds(t, 1, maxSeconds)
@@ -193,6 +190,9 @@ func genService(t *rapid.T) Service {
 		} else if rapid.Bool().Draw(t, "mask") {
 			p.Netmask = netip.MustParseAddr(rapid.SampledFrom([]string{"0.0.0.0", "255.255.255.0", "255.0.255.0", "255.255.255.254", "0.0.0.1"}).Draw(t, "netmask"))
 		}
+	}
+	if s.Key.Fwmark != 0 && p.Timeout == 0 || s.Key.Proto == 6 && s.Key.Port != 0 {
+		s.Redispatch = rapid.IntRange(0, maxRedispatch).Draw(t, "redispatch")
 	}
 	p.Engine = rapid.SampledFrom([]string{"", "", "sip"}).Draw(t, "engine")
 	ids, names := make(map[ServerID]bool), make(map[string]bool)

@@ -98,12 +98,16 @@ func (p *problems) checkName(path, name string) {
 	}
 }
 
-// maxRedispatch is tcp_syn_retries of Linux: clients do not ask much more often.
-const maxRedispatch = 6
+// maxRedispatch is how often a client may be left to ask again: after the fourth SYN it waits
+// 8 seconds, and a refused connection is remembered for 10 (state CLOSE).
+const maxRedispatch = 4
 
 func (p *problems) checkKey(path string, s *Service, owners map[netip.Addr]string) {
 	key, listen := s.Key, join(path, "listen")
 	if key.Fwmark != 0 {
+		if s.Redispatch != 0 && s.Persistence.Timeout != 0 {
+			p.add(join(path, "redispatch"), "is not for a persistent service of a mark: a port that nobody is meant to serve would move clients too; remove it")
+		}
 		if key.Addr.IsValid() || key.Port != 0 || key.Proto != 0 {
 			p.add(join(path, "fwmark"), "stands beside listen; a service has either an address (listen) or a mark (fwmark)")
 		}

@@ -35,6 +35,13 @@ func (b *atRest) change(cmd *ipvsadm.Command) error {
 			b.d.plane.SetTimeouts(t.TCP, t.TCPFin, t.UDP)
 			return nil
 		}
+		if e, ok := c.(conf.EditService); ok && e.Service.Redispatch == conf.SameRedispatch {
+			e.Service.Redispatch = 0
+			if old, ok := b.d.plane.Service(e.Service.Key); ok {
+				e.Service.Redispatch = old.Redispatch
+			}
+			c = e
+		}
 		return b.d.do(c, b.clearing(c))
 	}
 	if cmd.Op == ipvsadm.OpZero {

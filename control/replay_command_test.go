@@ -230,3 +230,43 @@ func TestReplayPassesOverSilence(t *testing.T) {
 		t.Errorf("%v in %v", got, time.Since(began))
 	}
 }
+
+// ipvsadm -E has no word for redispatch and leaves it as it is, in a replay too: the refusal
+// that comes after it is withheld, and the next SYN goes to another server.
+func TestReplayedEditKeepsRedispatch(t *testing.T) {
+	config := strings.Replace(replayConfigOf("nat"), "[[service]]\n", "[[service]]\nredispatch = 1\n", 1)
+	client, vip := packet.AddrFrom4([4]byte{10, 0, 1, 7}), packet.AddrFrom4([4]byte{10, 0, 1, 100})
+	for _, edit := range []string{"", "-1 ipvsadm -E -t 10.0.1.100:80 -s fo\n"} {
+		var b bytes.Buffer
+		w, err := pcap.NewWriter(&b, true, []string{"eth0", "eth1"}, []bool{true, true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		syn := packet.Spec{Flow: packet.Flow{Src: client, SrcPort: 40000, Dst: vip, DstPort: 80, Proto: packet.TCP},
+			EthDst: packet.MAC{2, 0, 0, 0, 1, 1}, EthSrc: packet.MAC{2, 0, 0, 0, 9, 7}, TCPFlags: packet.SYN, TTL: 64}
+		write := func(at time.Duration, port int, s packet.Spec) {
+			if err := w.Write(time.Unix(1_700_000_000, 0).Add(at), port, s.Frame()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		write(0, 0, syn)
+		for _, server := range []byte{11, 12} { // whichever was asked: the other one's belongs to no connection
+			write(time.Millisecond, 1, packet.Spec{Flow: packet.Flow{Src: packet.AddrFrom4([4]byte{10, 0, 2, server}), SrcPort: 80, Dst: client, DstPort: 40000, Proto: packet.TCP},
+				EthDst: packet.MAC{2, 0, 0, 0, 2, 1}, EthSrc: packet.MAC{2, 0, 0, 0, 9, server}, TCPFlags: packet.RST | packet.ACK, TTL: 64})
+		}
+		write(time.Second, 0, syn)
+		if err := w.Close(); err != nil {
+			t.Fatal(err)
+		}
+		got, _ := perform(t, config, b.Bytes(), edit, 1)
+		sent := map[string]bool{}
+		for _, l := range got {
+			if _, to, ok := strings.Cut(l, "sent by 1 to "); ok {
+				sent[to] = true
+			}
+		}
+		if all := strings.Join(got, "\n"); !strings.Contains(all, "refusal_withheld") || len(sent) != 2 {
+			t.Errorf("%q: %d servers were asked:\n%s", edit, len(sent), all)
+		}
+	}
+}

@@ -36,9 +36,11 @@ func (w *Worker) withholds(f *packet.Frame, c *conntrack.Conn, server *Server) b
 	if svc == nil {
 		return false
 	}
-	key, refusals := &svc.Key, c.Refusals()
-	// A port of an FTP service other than its own is one that the server has named.
-	withhold := refusals < svc.rules.Load().conf.Redispatch && (key.Fwmark != 0 || key.Port == c.VirtualPort)
+	rules, refusals := svc.rules.Load(), c.Refusals()
+	// A port other than the service's own says nothing of the server: that of an FTP data
+	// connection, or one of a persistent mark's that nobody is meant to serve.
+	own := svc.Key.Port == c.VirtualPort || svc.Key.Fwmark != 0 && !rules.persistent
+	withhold := refusals < rules.conf.Redispatch && own
 	if withhold {
 		c.Flags |= conntrack.FlagRefused
 	}

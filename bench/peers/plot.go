@@ -76,6 +76,9 @@ func (t *table) panel(r *results) (svg string, height int) {
 	var bars []bar
 	most := 0.0
 	for _, f := range r.Rows {
+		if t.less && strings.HasSuffix(f.Name, "-blocks") {
+			continue // each packet waits for its block: beside that the others' bars vanish; the table has it
+		}
 		if s := r.summary(f.Name, t.measure, t.of); s.n > 0 {
 			bars = append(bars, bar{f, s})
 			most = max(most, s.max)

@@ -28,9 +28,15 @@ const (
 	// smallest frames.
 	blockBytes = 256 << 10
 
-	// retire is after how many milliseconds the kernel gives over a block that is not full.
-	// It cannot be less.
+	// retire is after how many milliseconds the kernel gives over a block that is not full. It
+	// cannot be less, and before Linux 6.18 it is a timer of jiffies: 4 to 8 ms with 250 of them.
 	retire = 1
+
+	// minBlocks are enough for as many milliseconds without a turn of the worker's: at a low
+	// rate each block holds but a few frames. leastBlocks are those without which it cannot
+	// go on: one is filled, one is read and one waits.
+	minBlocks   = 16
+	leastBlocks = 3
 )
 
 // blocks receives from a TPACKET_V3 ring. The kernel writes frames one behind the other and
@@ -44,32 +50,34 @@ type blocks struct {
 	core
 	mem   []byte // the mapped ring
 	n     int    // blocks
-	room  int    // frames of a slot's size that they hold
+	room  int    // full slots that would take as much memory
 	rel   int    // first block taken
 	taken int
 	off   uint32 // of the next record in the last block taken
 	left  uint32 // records to be read there
 	lent  bool   // frames are lent
+	late  bool   // a block was taken since the link went down
 }
 
 // newBlocks gives c's receive socket its ring: as much memory as the slots of cfg would
 // take, or less when memory is short.
 func newBlocks(c core, cfg Config) (*blocks, error) {
 	slot := roundUp(cfg.SlotSize, slotUnit)
-	b := &blocks{core: c}
+	b := &blocks{core: c, n: max(minBlocks, roundUp(cfg.RingSlots*slot, blockBytes)/blockBytes)}
 	var err error
-	for slots := cfg.RingSlots; ; slots /= 2 {
-		b.n = max(minBlocks, slots*slot/blockBytes)
-		b.room = b.n * (blockBytes / slot)
+	for {
+		const frame = 2048 // of no consequence
 		err = unix.SetsockoptTpacketReq3(c.fd, unix.SOL_PACKET, unix.PACKET_RX_RING, &unix.TpacketReq3{
 			Block_size: blockBytes, Block_nr: uint32(b.n),
-			Frame_size: uint32(slot), Frame_nr: uint32(b.room), // only checked
+			Frame_size: frame, Frame_nr: uint32(b.n * (blockBytes / frame)),
 			Retire_blk_tov: retire,
 		})
-		if !errors.Is(err, unix.ENOMEM) || b.n == minBlocks {
+		if !errors.Is(err, unix.ENOMEM) || b.n <= leastBlocks {
 			break
 		}
+		b.n = max(leastBlocks, b.n/2)
 	}
+	b.room = b.n * blockBytes / slot
 	if err != nil {
 		return nil, fmt.Errorf("PACKET_RX_RING of %d blocks of %d bytes: %w", b.n, blockBytes, err)
 	}
@@ -78,9 +86,6 @@ func newBlocks(c core, cfg Config) (*blocks, error) {
 	}
 	return b, nil
 }
-
-// minBlocks lets the kernel fill one block while another is read, and a third wait.
-const minBlocks = 3
 
 // blockHeader is struct tpacket_block_desc of linux/if_packet.h, as far as it is read.
 type blockHeader struct {
@@ -122,18 +127,18 @@ func (b *blocks) Receive(frames []packet.Frame) (int, error) {
 	for n < len(frames) && (b.left > 0 || b.take()) {
 		block := b.block(b.ahead(b.taken - 1))
 		v := readRecord(block, &b.off, &frames[n])
-		if b.left--; v == lent {
+		if v == lent {
 			n++
-			continue
+		} else {
+			b.skips.count(v)
 		}
-		b.skips.count(v)
-		if b.off == 0 { // nobody knows where the next record is
+		if b.left--; b.off == 0 { // of the last one; else nobody knows where the next one is
 			b.skips.malformed += uint64(b.left)
 			b.left = 0
 		}
 	}
 	if n > 0 {
-		b.lent, b.down = true, false
+		b.lent = true
 		return n, nil
 	}
 	if !b.lent {
@@ -149,6 +154,10 @@ func (b *blocks) take() bool {
 		return false
 	}
 	b.taken++
+	// The block that was open when the link went down comes later than the news of it.
+	if b.late = b.down && !b.late; !b.late {
+		b.down = false
+	}
 	h := b.header(b.ahead(b.taken - 1))
 	b.off, b.left = h.first, h.num
 	for full := max(b.taken, int(b.peak)*b.n/100); full <= b.n && (full == b.taken || b.given(b.ahead(full-1))); full++ {
@@ -190,6 +199,12 @@ func readRecord(block []byte, off *uint32, f *packet.Frame) verdict {
 	h := (*unix.Tpacket3Hdr)(unsafe.Pointer(unsafe.SliceData(record)))
 	if next := at + uint64(h.Next_offset); h.Next_offset != 0 && next < uint64(len(block)) {
 		*off = uint32(next)
+		record = block[at:next]
+	}
+	if h.Status&unix.TP_STATUS_USER == 0 || len(record) < recordAddr+frameStart {
+		// Only begun: the frame has an offload that virtio_net_hdr cannot tell. What stands
+		// here is of an older one.
+		return skipMalformed
 	}
 	a := about{
 		status:  h.Status,

@@ -14,7 +14,7 @@ import (
 // A ring whose blocks are all full loses frames, says so, and nothing else: what is in it
 // stays in order, and after Release the next frames come.
 func TestBlocksFull(t *testing.T) {
-	const sent = 6000
+	const sent = 30_000
 	dir, peer := pair(t)
 	q := dir.open(Config{Interface: "d0", Mode: Blocks, RingSlots: 64}, 1)[0]
 	fd := peer.raw("p0", 0)
@@ -81,6 +81,51 @@ func TestBlocksRelease(t *testing.T) {
 	}
 	if s, err := q.Stats(); s.Dropped != 0 || err != nil {
 		t.Errorf("%+v, %v: frames were lost", s, err)
+	}
+}
+
+// A record that leads nowhere ends its block: what the header counts behind it is malformed,
+// and the header itself is never taken for a record.
+func TestBlockThatLeadsNowhere(t *testing.T) {
+	b := &blocks{core: core{fd: -1}, mem: make([]byte, 2*blockBytes), n: 2}
+	block := b.block(0)
+	h := b.header(0)
+	h.status, h.num, h.first = unix.TP_STATUS_USER, 3, 48
+	r := (*unix.Tpacket3Hdr)(unsafe.Pointer(&block[48]))
+	r.Snaplen, r.Len, r.Mac, r.Status = 60, 60, 162, unix.TP_STATUS_USER
+	var frames [8]packet.Frame
+	if n, err := b.Receive(frames[:]); n != 1 || err != nil || b.skips != (skips{malformed: 2}) {
+		t.Errorf("Receive = %d, %v; skipped %+v", n, err, b.skips)
+	}
+	b.Release()
+	if h.status != unix.TP_STATUS_KERNEL || b.taken != 0 || b.rel != 1 {
+		t.Errorf("status %d, %d taken from %d: the block did not go back", h.status, b.taken, b.rel)
+	}
+}
+
+// A record that the kernel has begun and not ended still tells of the frame that was there
+// a lap before: it is no frame. Nor does a record's frame reach into the next one.
+func TestRecordThatWasOnlyBegun(t *testing.T) {
+	for _, c := range []struct {
+		name              string
+		status, next, len uint32
+		want              verdict
+	}{
+		{"ended", unix.TP_STATUS_USER, 224, 60, lent},
+		{"the last one", unix.TP_STATUS_USER, 0, 60, lent},
+		{"only begun", 0, 224, 60, skipMalformed},
+		{"only begun, of a VLAN", unix.TP_STATUS_VLAN_VALID, 224, 60, skipMalformed},
+		{"longer than its record", unix.TP_STATUS_USER, 224, 63, skipMalformed},
+		{"as long as its record", unix.TP_STATUS_USER, 224, 62, lent},
+	} {
+		block := make([]byte, 4096)
+		r := (*unix.Tpacket3Hdr)(unsafe.Pointer(&block[48]))
+		r.Next_offset, r.Snaplen, r.Len, r.Mac, r.Status = c.next, c.len, c.len, 162, c.status
+		off := uint32(48)
+		var f packet.Frame
+		if v := readRecord(block, &off, &f); v != c.want || (off == 0) != (c.next == 0) {
+			t.Errorf("%s: %d, then at %d; want %d", c.name, v, off, c.want)
+		}
 	}
 }
 

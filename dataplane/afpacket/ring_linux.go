@@ -59,15 +59,25 @@ type ring struct {
 	pending unix.Errno
 	// crowded are frames for which the socket's queue, that of the large ones, had no room.
 	crowded uint64
+	jammed  bool  // see unjam
+	news    error // of it, yet to be told
 }
 
 // newRing gives c's receive socket its ring, with fewer slots than cfg says when memory
 // is short.
 func newRing(c core, cfg Config) (*ring, error) {
 	r := &ring{core: c, size: roundUp(cfg.SlotSize, slotUnit)}
-	var err error
-	r.slots, err = shrink(cfg.RingSlots, r.size, func(slots, block int) error {
-		return unix.SetsockoptTpacketReq(c.fd, unix.SOL_PACKET, unix.PACKET_RX_RING, &unix.TpacketReq{
+	if err := r.open(cfg.RingSlots); err != nil {
+		return nil, err
+	}
+	r.large.init()
+	return r, nil
+}
+
+// open makes the ring and maps it.
+func (r *ring) open(slots int) (err error) {
+	r.slots, err = shrink(slots, r.size, func(slots, block int) error {
+		return unix.SetsockoptTpacketReq(r.fd, unix.SOL_PACKET, unix.PACKET_RX_RING, &unix.TpacketReq{
 			Block_size: uint32(r.size * block),
 			Block_nr:   uint32(slots / block),
 			Frame_size: uint32(r.size),
@@ -75,14 +85,50 @@ func newRing(c core, cfg Config) (*ring, error) {
 		})
 	})
 	if err != nil {
-		return nil, fmt.Errorf("PACKET_RX_RING of %d slots of %d bytes: %w", r.slots, r.size, err)
+		return fmt.Errorf("PACKET_RX_RING of %d slots of %d bytes: %w", r.slots, r.size, err)
 	}
-	r.mem, err = unix.Mmap(c.fd, 0, r.slots*r.size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	r.mem, err = unix.Mmap(r.fd, 0, r.slots*r.size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
 	if err != nil {
-		return nil, fmt.Errorf("map ring of %d bytes: %w", r.slots*r.size, err)
+		return fmt.Errorf("map ring of %d bytes: %w", r.slots*r.size, err)
 	}
-	r.large.init()
-	return r, nil
+	return nil
+}
+
+// close unmaps the ring.
+func (r *ring) close() (err error) {
+	if r.mem != nil {
+		err = unix.Munmap(r.mem)
+	}
+	r.mem, r.slots, r.next, r.rel, r.taken = nil, 0, 0, 0, 0
+	return err
+}
+
+// errJammed says that a ring was made anew; see unjam.
+var errJammed = errors.New("afpacket: the kernel's ring stood still after a frame with an offload that it cannot tell; it was made anew")
+
+// unjam makes the ring anew if it stands still: nothing but losses since the last two looks,
+// though the next slot is free. The kernel marks a slot as being written and forgets to take
+// the mark off when a frame has an offload that virtio_net_hdr has no word for (UFO, SCTP):
+// then it loses that frame and all that come (tpacket_rcv, rx_owner_map).
+func (r *ring) unjam(s dataplane.QueueStats) {
+	still := s.Received == 0 && s.Dropped > 0 && r.taken == 0 && r.slots > 0 &&
+		atomic.LoadUint32(&slotHeader(r.mem[r.next:]).Status)&unix.TP_STATUS_USER == 0
+	again := still && r.jammed
+	if r.jammed = still && !again; !again {
+		return
+	}
+	slots := r.slots
+	err := r.close()
+	if err == nil { // large frames in the socket's queue go with the ring
+		err = unix.SetsockoptTpacketReq(r.fd, unix.SOL_PACKET, unix.PACKET_RX_RING, &unix.TpacketReq{})
+	}
+	if err == nil {
+		err = r.open(slots)
+	}
+	if r.news = errJammed; err != nil {
+		r.mem, r.slots = nil, 0
+		r.news = fmt.Errorf("%w, which failed: %w", errJammed, err)
+	}
 }
 
 // maxBlock bounds a ring's block, in bytes. Larger ones are hard to get.
@@ -161,6 +207,10 @@ func (r *ring) Receive(frames []packet.Frame) (int, error) {
 	if !r.lent {
 		r.Release() // nothing but skipped slots: the caller has nothing to release
 	}
+	if err := r.news; err != nil {
+		r.news = nil
+		return 0, err
+	}
 	if errno := r.pending; errno != 0 {
 		r.pending = 0
 		return 0, r.failed(errno)
@@ -194,6 +244,7 @@ func (r *ring) Stats() (dataplane.QueueStats, error) {
 		s.Received -= lost
 		s.Dropped += lost
 		r.crowded -= lost
+		r.unjam(s)
 	}
 	return s, err
 }
@@ -238,12 +289,7 @@ func (r *ring) Release() {
 // Close unmaps the ring and closes the sockets. Frames lent before are gone; touching
 // them is a fault.
 func (r *ring) Close() error {
-	var err error
-	if r.mem != nil {
-		err = unix.Munmap(r.mem)
-	}
-	r.mem, r.slots, r.taken = nil, 0, 0
-	return errors.Join(err, r.closeSockets())
+	return errors.Join(r.close(), r.closeSockets())
 }
 
 // slotHeader is the header at the beginning of slot: struct tpacket2_hdr,
