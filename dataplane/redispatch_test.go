@@ -290,3 +290,22 @@ func TestSignsOfWithheldRefusals(t *testing.T) {
 		}
 	}
 }
+
+// A mark gathers ports, each of which the service is meant to serve while nothing sticks
+// clients to one server: a refusal at any of them is another server's chance.
+func TestRedispatchOfAMark(t *testing.T) {
+	g := newRig(t, 1)
+	g.plane.SetMarks([]conf.Mark{{Proto: packet.TCP, DestPorts: []conf.PortRange{{First: 80, Last: 81}}, Value: 7, Mask: 1<<32 - 1}})
+	g.add(conf.Service{Key: conf.ServiceKey{Fwmark: 7}, Scheduler: "fo", Redispatch: 1}, server(rs1, 0, conf.NAT), server(rs2, 0, conf.NAT))
+	syn := tcp(client, 4000, packet.SYN)
+	syn.Flow.DstPort = 81
+	first := g.one(g.rx(0, 0, syn.Frame(), packet.Vnet{}), 1).Flow
+	g.rx(0, 1, answer(first.Dst, 81, client, 4000, packet.RST|packet.ACK).Frame(), packet.Vnet{})
+	if g.r != dataplane.RefusalWithheld {
+		t.Errorf("the refusal ended with %v", g.r)
+	}
+	g.now += time.Second
+	if second := g.one(g.rx(0, 0, syn.Frame(), packet.Vnet{}), 1).Flow; second.Dst == first.Dst || second.DstPort != 81 {
+		t.Errorf("asked %v, then %v port %d", first.Dst.Netip(), second.Dst.Netip(), second.DstPort)
+	}
+}

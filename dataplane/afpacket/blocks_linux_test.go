@@ -12,7 +12,9 @@ import (
 )
 
 // A ring whose blocks are all full loses frames, says so, and nothing else: what is in it
-// stays in order, and after Release the next frames come.
+// stays in order, and after Release the next frames come. While it fills, the kernel may lose
+// single frames too: one that comes just as its timer ends a block finds no room if the
+// block a quarter of the ring ahead is full (__packet_rcv_has_room).
 func TestBlocksFull(t *testing.T) {
 	const sent = 30_000
 	dir, peer := pair(t)
@@ -31,10 +33,15 @@ func TestBlocksFull(t *testing.T) {
 	if k, _ := q.Receive(frames[n:]); k != 0 {
 		t.Errorf("%d frames beyond a full ring: lent twice", k)
 	}
+	seq, gaps := uint32(0), 0
 	for i := range frames[:n] {
-		if !bytes.Equal(frames[i].Bytes(), testFrame(64, uint32(i))) {
-			t.Fatalf("frame %d is another", i)
+		for ; gaps < 5 && !bytes.Equal(frames[i].Bytes(), testFrame(64, seq)); seq++ {
+			gaps++
 		}
+		if gaps == 5 {
+			t.Fatalf("frame %d of %d is another: %x", i, n, frames[i].Bytes())
+		}
+		seq++
 	}
 	s, err := q.Stats()
 	if s.Received != uint64(n) || s.Dropped != uint64(sent-n) || s.Peak != 100 || err != nil {
@@ -51,12 +58,12 @@ func TestBlocksFull(t *testing.T) {
 // they are while others come, and no frame is lost while there is room.
 func TestBlocksRelease(t *testing.T) {
 	dir, peer := pair(t)
-	q := dir.open(Config{Interface: "d0", Mode: Blocks, RingSlots: 4096}, 1)[0] // 33 blocks
+	q := dir.open(Config{Interface: "d0", Mode: Blocks, RingSlots: 16384}, 1)[0] // 132 blocks, which last as many milliseconds
 	fd := peer.raw("p0", 0)
 	var frames [300]packet.Frame
 	sent, seen := uint32(0), uint32(0)
-	for seen < 20_000 {
-		for ; sent < seen+1000; sent++ {
+	for seen < 40_000 {
+		for ; sent < seen+500; sent++ {
 			send(t, fd, testFrame(64+int(sent%200), sent))
 		}
 		if n, err := Poll([]int{q.FD()}, 0, false); err != nil || n == 0 {

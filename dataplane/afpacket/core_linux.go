@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -17,6 +18,8 @@ type core struct {
 	fd    int
 	tx    sender
 	told  uint64 // of tx.refused, by Stats
+	got   uint64 // received and
+	lost  uint64 // dropped, by the socket's count, not yet told by Stats
 	skips skips
 	peak  uint8 // see dataplane.QueueStats
 	empty uint  // Receive calls that found nothing
@@ -38,18 +41,31 @@ func (c *core) Skips() iter.Seq2[string, uint64] {
 // Transmit sends frames through the queue's second socket; see sender.
 func (c *core) Transmit(frames []*packet.Frame) (int, error) { return c.tx.send(frames) }
 
-// Stats reads and clears the socket's PACKET_STATISTICS and what the queue has noted
-// itself. The kernel counts a lost frame as seen too (packet_getsockopt adds tp_drops to
-// tp_packets).
+// counted reads and clears the socket's PACKET_STATISTICS: what was received and what was
+// dropped since the last time. The kernel counts a lost frame as seen too
+// (packet_getsockopt adds tp_drops to tp_packets).
+func (c *core) counted() (got, lost uint64, err error) {
+	var s unix.TpacketStats // package unix's own call would have it on the heap
+	size := uint32(unsafe.Sizeof(s))
+	if _, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(c.fd), unix.SOL_PACKET, unix.PACKET_STATISTICS,
+		uintptr(unsafe.Pointer(&s)), uintptr(unsafe.Pointer(&size)), 0); errno != 0 {
+		return 0, 0, fmt.Errorf("afpacket: PACKET_STATISTICS: %w", errno)
+	}
+	got, lost = uint64(s.Packets-s.Drops), uint64(s.Drops)
+	c.got, c.lost = c.got+got, c.lost+lost
+	return got, lost, nil
+}
+
+// Stats gives and clears what the socket has counted and the queue has noted itself.
 func (c *core) Stats() (dataplane.QueueStats, error) {
 	if c.fd < 0 {
 		return dataplane.QueueStats{}, errClosed
 	}
-	s, err := unix.GetsockoptTpacketStats(c.fd, unix.SOL_PACKET, unix.PACKET_STATISTICS)
-	if err != nil {
-		return dataplane.QueueStats{}, fmt.Errorf("afpacket: PACKET_STATISTICS: %w", err)
+	if _, _, err := c.counted(); err != nil {
+		return dataplane.QueueStats{}, err
 	}
-	st := dataplane.QueueStats{Received: uint64(s.Packets - s.Drops), Dropped: uint64(s.Drops), Peak: c.peak}
+	st := dataplane.QueueStats{Received: c.got, Dropped: c.lost, Peak: c.peak}
+	c.got, c.lost = 0, 0
 	st.Full, st.Refused = c.tx.full, c.tx.refused-c.told
 	c.peak, c.tx.full, c.told = 0, 0, c.tx.refused
 	return st, nil

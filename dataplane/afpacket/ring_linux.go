@@ -59,8 +59,8 @@ type ring struct {
 	pending unix.Errno
 	// crowded are frames for which the socket's queue, that of the large ones, had no room.
 	crowded uint64
-	jammed  bool  // see unjam
-	news    error // of it, yet to be told
+	counts  bool  // the socket's counts have been read when the ring was empty, and not since: see unjam
+	news    error // of a jam, yet to be told
 }
 
 // newRing gives c's receive socket its ring, with fewer slots than cfg says when memory
@@ -106,19 +106,25 @@ func (r *ring) close() (err error) {
 // errJammed says that a ring was made anew; see unjam.
 var errJammed = errors.New("afpacket: the kernel's ring stood still after a frame with an offload that it cannot tell; it was made anew")
 
-// unjam makes the ring anew if it stands still: nothing but losses since the last two looks,
-// though the next slot is free. The kernel marks a slot as being written and forgets to take
-// the mark off when a frame has an offload that virtio_net_hdr has no word for (UFO, SCTP):
-// then it loses that frame and all that come (tpacket_rcv, rx_owner_map).
-func (r *ring) unjam(s dataplane.QueueStats) {
-	still := s.Received == 0 && s.Dropped > 0 && r.taken == 0 && r.slots > 0 &&
-		atomic.LoadUint32(&slotHeader(r.mem[r.next:]).Status)&unix.TP_STATUS_USER == 0
-	again := still && r.jammed
-	if r.jammed = still && !again; !again {
+// emptyPerCount is how many empty receptions pass between two looks of unjam.
+const emptyPerCount = 4 * emptyPerCheck
+
+// unjam makes the ring anew if it stands still: frames were lost since it was empty, and none
+// was received. The kernel marks a slot as being written and forgets to take the mark off
+// when a frame has an offload that virtio_net_hdr has no word for (UFO, SCTP): then it loses
+// that frame and all that come (tpacket_rcv, rx_owner_map). Each of them wakes the worker, so
+// no more than two times emptyPerCount are lost. It is called when the ring is empty.
+func (r *ring) unjam() {
+	if r.empty%emptyPerCount != emptyPerCheck/2 || r.taken > 0 || r.mem == nil {
+		return
+	}
+	got, lost, err := r.counted()
+	was := r.counts
+	if r.counts = err == nil; !was || err != nil || got > 0 || lost == 0 {
 		return
 	}
 	slots := r.slots
-	err := r.close()
+	err = r.close()
 	if err == nil { // large frames in the socket's queue go with the ring
 		err = unix.SetsockoptTpacketReq(r.fd, unix.SOL_PACKET, unix.PACKET_RX_RING, &unix.TpacketReq{})
 	}
@@ -215,6 +221,7 @@ func (r *ring) Receive(frames []packet.Frame) (int, error) {
 		r.pending = 0
 		return 0, r.failed(errno)
 	}
+	r.unjam()
 	return 0, r.nothing()
 }
 
@@ -244,8 +251,8 @@ func (r *ring) Stats() (dataplane.QueueStats, error) {
 		s.Received -= lost
 		s.Dropped += lost
 		r.crowded -= lost
-		r.unjam(s)
 	}
+	r.counts = false
 	return s, err
 }
 
