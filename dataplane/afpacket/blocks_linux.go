@@ -132,7 +132,7 @@ func (b *blocks) Receive(frames []packet.Frame) (int, error) {
 		} else {
 			b.skips.count(v)
 		}
-		if b.left--; b.off == 0 { // of the last one; else nobody knows where the next one is
+		if b.left--; b.left > 0 && b.off == 0 { // nobody knows where the next one is
 			b.skips.malformed += uint64(b.left)
 			b.left = 0
 		}

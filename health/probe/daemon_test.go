@@ -156,7 +156,7 @@ func (d *daemon) live(list ...asked) {
 			good = append(good, x)
 		}
 	}
-	d.signal(syscall.SIGSTOP)
+	d.halt()
 	for _, x := range good {
 		if r := ask(d.t, x.probe, x.at, short/2); r.Why != health.WhyTimeout {
 			d.t.Errorf("%s, stopped: got %q: %s", x.name, r.Why, r.Text)
@@ -168,5 +168,32 @@ func (d *daemon) live(list ...asked) {
 	for _, x := range good {
 		x.want = health.WhyRefused
 		d.until(x, enough)
+	}
+}
+
+// halt stops the daemon's processes, and waits until none of their threads runs: a signal
+// that is sent has not been taken yet.
+func (d *daemon) halt() {
+	d.t.Helper()
+	d.signal(syscall.SIGSTOP)
+	end := time.Now().Add(5 * time.Second)
+	for {
+		running := ""
+		tasks, _ := filepath.Glob("/proc/[0-9]*/task/[0-9]*/stat")
+		for _, path := range tasks {
+			b, err := os.ReadFile(path)
+			_, rest, found := strings.Cut(string(b), ") ") // behind the name: state, parent, group
+			f := strings.Fields(rest)
+			if err == nil && found && len(f) > 2 && f[2] == strconv.Itoa(d.cmd.Process.Pid) && !strings.Contains("TZX", f[0]) {
+				running = path + " is " + f[0]
+			}
+		}
+		switch {
+		case running == "":
+			return
+		case time.Now().After(end):
+			d.t.Fatalf("stopped, and %s", running)
+		}
+		time.Sleep(time.Millisecond)
 	}
 }
