@@ -188,11 +188,9 @@ func (c AddService) apply(e *Editor) (Step, error) {
 	}}, nil
 }
 
-func (c EditService) apply(e *Editor) (Step, error) {
-	old, err := e.service(c.Service.Key)
-	if err != nil {
-		return Step{}, err
-	}
+// Over is the definition that c makes of old's, without servers and health: what a command
+// has no word for stays.
+func (c EditService) Over(old *Service) Service {
 	s := c.Service
 	s.Servers, s.Health = nil, nil
 	if c.Was == nil && s.Name == "" {
@@ -201,6 +199,15 @@ func (c EditService) apply(e *Editor) (Step, error) {
 	if s.Redispatch == SameRedispatch {
 		s.Redispatch = old.Redispatch
 	}
+	return s
+}
+
+func (c EditService) apply(e *Editor) (Step, error) {
+	old, err := e.service(c.Service.Key)
+	if err != nil {
+		return Step{}, err
+	}
+	s := c.Over(old)
 	s.canonical()
 	if err := invalid(func(p *problems) { p.checkService("", &s, e.owners) }); err != nil {
 		return Step{}, err

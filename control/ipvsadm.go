@@ -35,12 +35,10 @@ func (b *atRest) change(cmd *ipvsadm.Command) error {
 			b.d.plane.SetTimeouts(t.TCP, t.TCPFin, t.UDP)
 			return nil
 		}
-		if e, ok := c.(conf.EditService); ok && e.Service.Redispatch == conf.SameRedispatch {
-			e.Service.Redispatch = 0
+		if e, ok := c.(conf.EditService); ok {
 			if old, ok := b.d.plane.Service(e.Service.Key); ok {
-				e.Service.Redispatch = old.Redispatch
+				c = conf.EditService{Service: e.Over(&old.Service)}
 			}
-			c = e
 		}
 		return b.d.do(c, b.clearing(c))
 	}

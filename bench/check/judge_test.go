@@ -48,6 +48,7 @@ PASS
 func TestConfirm(t *testing.T) {
 	const stored = "BenchmarkNAT/conns=10 100 1 ns/op 5 calibrations\nBenchmarkDR/conns=10 100 1 ns/op 5 calibrations\n"
 	const good, bad, gone = "100 1 ns/op 5 calibrations", "100 1 ns/op 6 calibrations", ""
+	const worse = bad + " 64 B/op 1 allocs/op" // two faults of one benchmark, which runs once for both
 	for _, c := range []struct {
 		name  string
 		later []string // what NAT does in the runs after the first
@@ -56,6 +57,7 @@ func TestConfirm(t *testing.T) {
 		{"right then", []string{good}, nil},
 		{"right at last", []string{bad, good}, nil},
 		{"wrong each time", []string{bad, bad}, []string{"BenchmarkNAT/conns=10: 6.00 calibration loops, 20 % more than 5.00"}},
+		{"slow and allocating", []string{worse, worse}, []string{"BenchmarkNAT/conns=10: 1 allocations a packet", "BenchmarkNAT/conns=10: 6.00 calibration loops, 20 % more than 5.00"}},
 		{"gone at last", []string{bad, gone}, []string{"BenchmarkNAT/conns=10: did not run"}},
 	} {
 		rs := parse([]byte(stored))

@@ -16,8 +16,8 @@ import (
 //	0            48              68        tp_mac-10        tp_mac  tp_net
 //	tpacket3_hdr sockaddr_ll     reserve   virtio_net_hdr   Ethernet IP ...
 //
-// A frame's buffer begins behind tpacket3_hdr and ends with the frame: the next record
-// follows. See ring_linux.go for the rest.
+// A frame's buffer begins behind tpacket3_hdr and ends with its record. See ring_linux.go for
+// the rest.
 const (
 	recordAddr    = 48                  // sizeof(struct tpacket3_hdr), already aligned
 	recordPkt     = recordAddr + 10     // sll_pkttype
@@ -29,7 +29,7 @@ const (
 	blockBytes = 256 << 10
 
 	// retire is after how many milliseconds the kernel gives over a block that is not full. It
-	// cannot be less, and before Linux 6.18 it is a timer of jiffies: 4 to 8 ms with 250 of them.
+	// cannot be less, and where the kernel's timer counts jiffies it takes up to two of them.
 	retire = 1
 
 	// minBlocks are enough for as many milliseconds without a turn of the worker's: at a low
@@ -160,9 +160,11 @@ func (b *blocks) take() bool {
 	}
 	h := b.header(b.ahead(b.taken - 1))
 	b.off, b.left = h.first, h.num
-	for full := max(b.taken, int(b.peak)*b.n/100); full <= b.n && (full == b.taken || b.given(b.ahead(full-1))); full++ {
-		b.peak = max(b.peak, uint8(full*100/b.n))
+	full := b.taken
+	for full < b.n && b.given(b.ahead(full)) {
+		full++
 	}
+	b.peak = max(b.peak, uint8(full*100/b.n))
 	return true
 }
 
@@ -199,7 +201,7 @@ func readRecord(block []byte, off *uint32, f *packet.Frame) verdict {
 	h := (*unix.Tpacket3Hdr)(unsafe.Pointer(unsafe.SliceData(record)))
 	if next := at + uint64(h.Next_offset); h.Next_offset != 0 && next < uint64(len(block)) {
 		*off = uint32(next)
-		record = block[at:next]
+		record = block[at:next:next]
 	}
 	if h.Status&unix.TP_STATUS_USER == 0 || len(record) < recordAddr+frameStart {
 		// Only begun: the frame has an offload that virtio_net_hdr cannot tell. What stands
@@ -217,18 +219,5 @@ func readRecord(block []byte, off *uint32, f *packet.Frame) verdict {
 	if v := a.judge(); v != lent {
 		return v
 	}
-	mac := uint64(h.Mac)
-	end := mac + uint64(a.snaplen)
-	if mac < recordAddr+frameStart || end > uint64(len(record)) || a.snaplen < ethLen {
-		return skipMalformed
-	}
-	packet.PrefetchWrite(unsafe.Pointer(&record[mac]))
-	f.Buf = record[recordAddr:end:end]
-	f.Start, f.End = uint32(mac)-recordAddr, uint32(end)-recordAddr
-	f.L2 = true
-	f.Vnet = getVnet(record[mac-vnetLen : mac])
-	if f.Vnet.GSOType != packet.VnetGSONone {
-		f.Vnet.HdrLen = headerLen(record[mac:end], f.Vnet)
-	}
-	return lent
+	return lend(record, recordAddr, h.Mac, a.snaplen, f)
 }

@@ -325,19 +325,24 @@ func readSlot(slot []byte, h *unix.Tpacket2Hdr, status uint32, f *packet.Frame) 
 	if v := a.judge(); v != lent {
 		return v
 	}
-	mac := uint64(h.Mac)
-	end := mac + uint64(a.snaplen)
-	if mac < slotAddr+frameStart || end > uint64(len(slot)) || a.snaplen < ethLen {
+	return lend(slot, slotAddr, h.Mac, a.snaplen, f)
+}
+
+// lend makes f the frame of snaplen bytes at mac in a slot or a record, whose header has so
+// many bytes, and asks for its memory, which is read when the whole batch has been lent.
+func lend(slot []byte, header uint32, mac uint16, snaplen uint32, f *packet.Frame) verdict {
+	start, end := uint64(mac), uint64(mac)+uint64(snaplen)
+	if mac < uint16(header)+frameStart || end > uint64(len(slot)) || snaplen < ethLen {
 		return skipMalformed
 	}
-	packet.PrefetchWrite(unsafe.Pointer(&slot[mac]))
-	packet.Prefetch(unsafe.Pointer(&slot[min(mac+64, end-1)])) // of the smallest frames the rest
-	f.Buf = slot[slotAddr:]
-	f.Start, f.End = uint32(mac)-slotAddr, uint32(end)-slotAddr
+	packet.PrefetchWrite(unsafe.Pointer(&slot[start]))
+	packet.Prefetch(unsafe.Pointer(&slot[min(start+64, end-1)])) // of the smallest frames the rest
+	f.Buf = slot[header:]
+	f.Start, f.End = uint32(start)-header, uint32(end)-header
 	f.L2 = true
-	f.Vnet = getVnet(slot[mac-vnetLen : mac])
+	f.Vnet = getVnet(slot[start-vnetLen : start])
 	if f.Vnet.GSOType != packet.VnetGSONone {
-		f.Vnet.HdrLen = headerLen(slot[mac:end], f.Vnet)
+		f.Vnet.HdrLen = headerLen(slot[start:end], f.Vnet)
 	}
 	return lent
 }

@@ -176,24 +176,16 @@ func (d *daemon) live(list ...asked) {
 func (d *daemon) halt() {
 	d.t.Helper()
 	d.signal(syscall.SIGSTOP)
-	end := time.Now().Add(5 * time.Second)
-	for {
-		running := ""
+	lab.Until(d.t, 5*time.Second, func() (bool, string) {
 		tasks, _ := filepath.Glob("/proc/[0-9]*/task/[0-9]*/stat")
 		for _, path := range tasks {
 			b, err := os.ReadFile(path)
 			_, rest, found := strings.Cut(string(b), ") ") // behind the name: state, parent, group
 			f := strings.Fields(rest)
 			if err == nil && found && len(f) > 2 && f[2] == strconv.Itoa(d.cmd.Process.Pid) && !strings.Contains("TZX", f[0]) {
-				running = path + " is " + f[0]
+				return false, path + " is " + f[0]
 			}
 		}
-		switch {
-		case running == "":
-			return
-		case time.Now().After(end):
-			d.t.Fatalf("stopped, and %s", running)
-		}
-		time.Sleep(time.Millisecond)
-	}
+		return true, ""
+	})
 }
